@@ -1,0 +1,85 @@
+//! The seam between the planes: a table from container name to something that answers HTTP and/or infers.
+//!
+//! `runtime/` publishes into it; `ingress/` and `oip/` look up. It knows no Docker, no Wasm and no ONNX.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, RwLock};
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use wharf_tensor::infer::Infer;
+
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+pub type Body = UnsyncBoxBody<Bytes, BodyError>;
+pub type ResponseFuture<'a> = Pin<Box<dyn Future<Output = http::Response<Body>> + Send + 'a>>;
+
+/// Something that answers HTTP requests. Failures are answers too (500, 503, 504 …), so there is no error.
+pub trait HttpService: Send + Sync {
+    /// Dropping the future, or the body of its response, cancels the request.
+    fn call(&self, request: http::Request<Body>) -> ResponseFuture<'_>;
+}
+
+/// A container as the data plane sees it.
+#[derive(Clone)]
+pub struct Service {
+    pub name: Arc<str>,
+    /// `None` for a bare model.
+    pub http: Option<Arc<dyn HttpService>>,
+    pub models: BTreeMap<String, Arc<dyn Infer>>,
+}
+
+/// Container name to [`Service`]. Cheap to clone; look-ups never wait for a start or a stop.
+#[derive(Clone, Default)]
+pub struct ServiceTable(Arc<RwLock<BTreeMap<Arc<str>, Arc<Service>>>>);
+
+impl ServiceTable {
+    pub fn publish(&self, service: Service) -> Arc<Service> {
+        let service = Arc::new(service);
+        self.write().insert(service.name.clone(), service.clone());
+        service
+    }
+
+    pub fn withdraw(&self, name: &str) -> Option<Arc<Service>> {
+        self.write().remove(name)
+    }
+
+    pub fn get(&self, name: &str) -> Option<Arc<Service>> {
+        self.read().get(name).cloned()
+    }
+
+    /// All services, by name.
+    pub fn list(&self) -> Vec<Arc<Service>> {
+        self.read().values().cloned().collect()
+    }
+
+    /// The model a client of the Open Inference Protocol means by `name`: a bare model's container name or
+    /// model name first, then `container/model`, then a model name that only one container has.
+    pub fn model(&self, name: &str) -> Option<Arc<dyn Infer>> {
+        let table = self.read();
+        if let Some(service) = table.get(name)
+            && let Some(model) = service.models.get(name).or_else(|| only(service.models.values()))
+        {
+            return Some(model.clone());
+        }
+        if let Some((container, model)) = name.split_once('/') {
+            return table.get(container)?.models.get(model).cloned();
+        }
+        only(table.values().filter_map(|service| service.models.get(name))).cloned()
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<Arc<str>, Arc<Service>>> {
+        // Every critical section is one map operation: a panic cannot leave the map half-written.
+        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<Arc<str>, Arc<Service>>> {
+        self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
+    let first = items.next()?;
+    items.next().is_none().then_some(first)
+}
