@@ -1,4 +1,12 @@
 //! Wharf's host: sandboxed model services in one process. ARCHITECTURE.md is the map of the rooms below.
 
+pub mod batch;
+pub mod cli;
 pub mod error;
+pub mod ingress;
+pub mod metrics;
+pub mod model;
+pub mod oip;
+pub mod runtime;
+pub mod serve;
 pub mod service;

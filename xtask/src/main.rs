@@ -1,1 +1,86 @@
-fn main(){}
+//! `cargo xtask <task>`: everything the repository asks of a developer or of CI, as one small program.
+//!
+//! One file per task. The supporting files: `tree` (where things lie), `step` (headlines and child programs),
+//! `prerequisites` (what the machine must have), `toolchain` (which compiler builds the guests).
+
+#![expect(clippy::print_stdout, reason = "a task's result is what it prints")]
+
+mod bench;
+mod guests;
+mod layout;
+mod onnxruntime;
+mod prerequisites;
+mod python_guest;
+mod serve;
+mod step;
+mod strays;
+mod summary;
+mod test;
+mod toolchain;
+mod tree;
+
+use std::process::ExitCode;
+
+use tree::Tree;
+
+const HELP: &str = "\
+cargo xtask <task>: build, run and check Wharf from its own tree
+
+Start here
+  serve [-- ARGS]   fetch what is missing, build everything, serve the examples on 127.0.0.1 (ARGS go to `wharf serve`)
+  test [FILTER]     everything CI runs: fmt, clippy, guests, unit, integration and end-to-end tests, doc tests.
+                    With FILTER: only the tests whose name contains it, without fmt and clippy
+
+Parts of the above
+  guests            build examples/ and the test fixtures to WebAssembly, laid out as folders `wharf serve` accepts
+  onnxruntime       fetch the pinned ONNX Runtime library (hash-checked) and print its path
+  doctor            check that this machine has what the tasks need, and say what to install
+  bench [ARGS]      measure Wharf against a native server in the same run (ARGS go to `wharf-bench`)
+
+Where things go: <target>/wharf/<example>/{<example>.wasm, models/}, <target>/wharf/fixtures/*.wasm and
+<target>/wharf/lib/, where <target> is cargo's target folder (CARGO_TARGET_DIR is honoured). Nothing is fetched twice.
+
+Environment
+  ORT_DYLIB_PATH          use this ONNX Runtime library instead of the pinned one
+  WHARF_GUEST_TOOLCHAIN   `rustup` or `debian`: which compiler builds the guests (default: whichever is installed,
+                          else rustup's wasm target, else Debian's packages)
+  WHARF_REQUIRE=1         tests that would be skipped on this machine fail instead (CI sets it)
+";
+
+type Task = fn(&Tree, &[String]) -> anyhow::Result<()>;
+
+const TASKS: [(&str, Task); 6] = [
+    ("serve", serve::run),
+    ("test", test::run),
+    ("guests", guests::run),
+    ("onnxruntime", onnxruntime::run),
+    ("doctor", prerequisites::run),
+    ("bench", bench::run),
+];
+
+/// Exit code for a command line we do not understand, as getopt programs have it.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((name, rest)) = arguments.split_first() else {
+        eprint!("{HELP}");
+        return ExitCode::from(USAGE);
+    };
+    if [Some(name), rest.first()].into_iter().flatten().any(|word| matches!(word.as_str(), "-h" | "--help")) {
+        println!("{HELP}");
+        return ExitCode::SUCCESS;
+    }
+    let Some((_, task)) = TASKS.iter().find(|(known, _)| known == name) else {
+        let known: Vec<&str> = TASKS.iter().map(|(known, _)| *known).collect();
+        eprintln!("error: there is no task `{name}`; the tasks are {} (see `cargo xtask --help`)", known.join(", "));
+        return ExitCode::from(USAGE);
+    };
+    match Tree::locate().and_then(|tree| task(&tree, rest)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

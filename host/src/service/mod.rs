@@ -1,11 +1,16 @@
 //! The seam between the planes: a table from container name to something that answers HTTP and/or infers.
 //!
 //! `runtime/` publishes into it; `ingress/` and `oip/` look up. It knows no Docker, no Wasm and no ONNX.
+//!
+//! - [`respond`]: answers the host gives in a service's place
+
+pub mod respond;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, RwLock};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -17,8 +22,9 @@ pub type ResponseFuture<'a> = Pin<Box<dyn Future<Output = http::Response<Body>> 
 
 /// Something that answers HTTP requests. Failures are answers too (500, 503, 504 …), so there is no error.
 pub trait HttpService: Send + Sync {
-    /// Dropping the future, or the body of its response, cancels the request.
-    fn call(&self, request: http::Request<Body>) -> ResponseFuture<'_>;
+    /// Dropping the future, or the body of its response, cancels the request. `deadline` is when the caller will
+    /// do so, for whatever is asked further down.
+    fn call(&self, request: http::Request<Body>, deadline: Instant) -> ResponseFuture<'_>;
 }
 
 /// A container as the data plane sees it.

@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use crate::{DType, Tensor};
@@ -50,6 +51,25 @@ pub struct InferRequest {
     pub deadline: Option<Instant>,
 }
 
+/// Tells a request that nobody wants its answer any more. Clones are the same token. It takes effect within
+/// some 10 ms.
+#[derive(Clone, Debug, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    pub fn new() -> Self {
+        CancelToken::default()
+    }
+
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A model that answers.
 pub trait Infer: Send + Sync {
     fn signature(&self) -> &Signature;
@@ -59,8 +79,23 @@ pub trait Infer: Send + Sync {
     fn infer(&self, request: InferRequest) -> InferFuture;
 
     /// Run on borrowed memory, blocking the calling thread until the model is done with it. Nothing is
-    /// copied where the memory is aligned for its datatype and the request needs no batching.
+    /// copied where the memory is aligned for its datatype and the request needs no batching. A worker of
+    /// tokio's may call it: the runtime is told when it is going to block for long.
     fn infer_blocking(&self, inputs: &[TensorView<'_>], deadline: Option<Instant>) -> Result<Outputs, InferError>;
+
+    /// [`Infer::infer_blocking`] that somebody else can end early, through the token. Models that cannot be
+    /// stopped run to their end.
+    fn infer_blocking_until(
+        &self,
+        inputs: &[TensorView<'_>],
+        deadline: Option<Instant>,
+        cancel: CancelToken,
+    ) -> Result<Outputs, InferError> {
+        if cancel.is_cancelled() {
+            return Err(InferError::new(InferErrorKind::Cancelled, "nobody waits for the answer any more"));
+        }
+        self.infer_blocking(inputs, deadline)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

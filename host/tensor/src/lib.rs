@@ -7,6 +7,7 @@
 //! - [`dtype`]: datatypes and their sizes
 //! - [`tensor`]: [`Tensor`] and its checked constructors
 //! - [`ops`]: the few operations guests may ask of the host: slice, softmax, top-k
+//! - [`half`]: bit patterns of the 16-bit floats
 //! - [`infer`]: what is asked of a model, and the trait of those that answer
 //! - [`batch_dim`]: joining and splitting along dimension 0, for batching
 
@@ -14,9 +15,11 @@
 
 pub mod batch_dim;
 pub mod dtype;
+pub mod half;
 pub mod infer;
 pub mod ops;
 pub mod tensor;
 
 pub use dtype::DType;
+pub use ops::Scored;
 pub use tensor::{Element, Tensor, TensorError};

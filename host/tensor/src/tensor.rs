@@ -53,7 +53,7 @@ elements!(u8 => Uint8, u16 => Uint16, u32 => Uint32, u64 => Uint64,
           i8 => Int8, i16 => Int16, i32 => Int32, i64 => Int64, f32 => Fp32, f64 => Fp64);
 
 /// Lets a `Vec<T>` own the memory behind [`Bytes`] without a copy, and keeps it aligned for `T`.
-struct Owner<T>(Vec<T>);
+pub(crate) struct Owner<T>(pub(crate) Vec<T>);
 
 impl<T: Pod> AsRef<[u8]> for Owner<T> {
     fn as_ref(&self) -> &[u8] {
@@ -179,13 +179,13 @@ pub fn element_count(shape: &[usize]) -> Result<usize, TensorError> {
 }
 
 /// Walks length-prefixed entries.
-struct BytesElements<'a> {
+pub(crate) struct BytesElements<'a> {
     rest: &'a [u8],
     index: usize,
 }
 
 impl<'a> BytesElements<'a> {
-    fn new(data: &'a [u8]) -> Self {
+    pub(crate) fn new(data: &'a [u8]) -> Self {
         BytesElements { rest: data, index: 0 }
     }
 }

@@ -1,0 +1,99 @@
+//! Compiled components on disk. Always disposable: a missing, corrupt or foreign entry is compiled again.
+//!
+//! An entry is `<key>.cwasm`, machine code that the process maps, and `<key>.sha256`, its digest. The key joins the
+//! digest of the component with a hash of everything in the engine that shapes machine code (version,
+//! settings, CPU features). Entries are written to a temporary name and renamed: another process may have
+//! the old file mapped.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use wasmtime::component::Component;
+
+use crate::engine::Engine;
+
+/// A folder of compiled components.
+#[derive(Clone, Debug)]
+pub struct ComponentCache {
+    folder: PathBuf,
+}
+
+impl ComponentCache {
+    /// Use `folder`, made with mode 0700 when missing. Machine code is loaded from it, so a folder that
+    /// somebody else owns or may write to is refused.
+    pub fn open(folder: impl Into<PathBuf>) -> io::Result<ComponentCache> {
+        let folder = folder.into();
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        let metadata = fs::metadata(&folder)?;
+        let own = fs::metadata("/proc/self")?.uid();
+        if metadata.uid() != own || metadata.mode() & 0o022 != 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!(
+                    "{} must belong to this user and be writable by nobody else (chmod go-w)",
+                    folder.display()
+                ),
+            ));
+        }
+        Ok(ComponentCache { folder })
+    }
+
+    /// The compiled form of `wasm`, from the cache or compiled now and kept. Failure to keep it is logged,
+    /// not returned.
+    pub(crate) fn compile(&self, engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Component> {
+        let entry = self.folder.join(key(engine, wasm));
+        if let Some(component) = load(engine, &entry) {
+            return Ok(component);
+        }
+        let code = engine.wasmtime.precompile_component(wasm)?;
+        if let Err(error) = keep(&entry, &code) {
+            tracing::warn!(%error, folder = %self.folder.display(), "cannot keep a compiled component");
+        }
+        // SAFETY: `code` was made by this engine a moment ago and nobody else has seen it.
+        unsafe { Component::deserialize(&engine.wasmtime, &code) }
+    }
+}
+
+fn key(engine: &Engine, wasm: &[u8]) -> String {
+    let mut environment = DefaultHasher::new();
+    engine.wasmtime.precompile_compatibility_hash().hash(&mut environment);
+    (engine.layout() as u8).hash(&mut environment);
+    format!("{}-{:016x}", hex(&Sha256::digest(wasm)), environment.finish())
+}
+
+fn load(engine: &Engine, entry: &Path) -> Option<Component> {
+    let (code, digest) = (entry.with_extension("cwasm"), entry.with_extension("sha256"));
+    let expected = fs::read_to_string(digest).ok()?;
+    if hex(&Sha256::digest(fs::read(&code).ok()?)) != expected.trim() {
+        tracing::warn!(file = %code.display(), "a compiled component is corrupt: compiling it again");
+        return None;
+    }
+    // SAFETY: the folder is writable by this user only (`open`), the file is what this program wrote (digest
+    // just checked), and it is replaced by rename only, so the mapping stays valid. wasmtime itself refuses
+    // code of another version, CPU or configuration.
+    match unsafe { Component::deserialize_file(&engine.wasmtime, &code) } {
+        Ok(component) => Some(component),
+        Err(error) => {
+            tracing::info!(file = %code.display(), reason = %error, "a compiled component does not fit: compiling it again");
+            None
+        }
+    }
+}
+
+fn keep(entry: &Path, code: &[u8]) -> io::Result<()> {
+    // The digest goes last: an entry without one is no entry.
+    for (extension, bytes) in [("cwasm", code), ("sha256", hex(&Sha256::digest(code)).as_bytes())] {
+        let temporary = entry.with_extension(format!("{extension}.{}", std::process::id()));
+        fs::write(&temporary, bytes)?;
+        fs::rename(&temporary, entry.with_extension(extension))?;
+    }
+    Ok(())
+}
+
+pub(crate) fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}

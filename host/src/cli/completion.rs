@@ -1,0 +1,24 @@
+//! `wharf completion`: completions for a shell.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory};
+use clap_complete::Shell;
+
+use super::Cli;
+use crate::error::Result;
+
+/// Print completions for a shell: `source <(wharf completion bash)`.
+#[derive(Debug, Args)]
+pub struct Completion {
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+impl Completion {
+    pub fn execute(self) -> Result<ExitCode> {
+        clap_complete::generate(self.shell, &mut Cli::command(), "wharf", &mut io::stdout());
+        Ok(ExitCode::SUCCESS)
+    }
+}

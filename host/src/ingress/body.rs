@@ -1,0 +1,173 @@
+//! Bodies under their limits: a request's on its way in, a response's on its way out.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, Sleep};
+use wharf_sandbox::service::RequestBodyError;
+
+use crate::service::{Body, BodyError};
+
+/// What a request's body did wrong, for the answer: the service may report it in other words, or not at all.
+#[derive(Clone, Default)]
+pub struct Violation(Arc<AtomicU8>);
+
+const TOO_LARGE: u8 = 1;
+const TIMEOUT: u8 = 2;
+
+impl Violation {
+    pub fn get(&self) -> Option<RequestBodyError> {
+        match self.0.load(Ordering::Relaxed) {
+            TOO_LARGE => Some(RequestBodyError::TooLarge(0)),
+            TIMEOUT => Some(RequestBodyError::Timeout),
+            _ => None,
+        }
+    }
+}
+
+/// A request's body: ends in [`RequestBodyError`] when it grows too large or takes too long.
+pub struct RequestBody {
+    body: Incoming,
+    left: u64,
+    limit: u64,
+    time: Duration,
+    /// Made when the body first has to be waited for: most bodies have arrived with their headers.
+    timer: Option<Pin<Box<Sleep>>>,
+    started: Instant,
+    violation: Violation,
+}
+
+impl RequestBody {
+    /// `limit` in bytes; `time` from now.
+    pub fn new(body: Incoming, limit: u64, time: Duration, violation: Violation) -> RequestBody {
+        RequestBody { body, left: limit, limit, time, timer: None, started: Instant::now(), violation }
+    }
+
+    fn fail(&mut self, what: u8, error: RequestBodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.violation.0.store(what, Ordering::Relaxed);
+        Poll::Ready(Some(Err(error.into())))
+    }
+}
+
+impl HttpBody for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.body).poll_frame(context) {
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(RequestBodyError::Disconnected.into()))),
+            Poll::Ready(Some(Ok(frame))) => {
+                let size = frame.data_ref().map_or(0, Bytes::len) as u64;
+                match this.left.checked_sub(size) {
+                    Some(left) => {
+                        this.left = left;
+                        Poll::Ready(Some(Ok(frame)))
+                    }
+                    None => this.fail(TOO_LARGE, RequestBodyError::TooLarge(this.limit)),
+                }
+            }
+            Poll::Pending => {
+                let end = this.started + this.time;
+                let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
+                ready!(timer.as_mut().poll(context));
+                this.fail(TIMEOUT, RequestBodyError::Timeout)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Why a response's body was cut short.
+#[derive(Debug, thiserror::Error)]
+pub enum ResponseCut {
+    #[error("the response is larger than {0} bytes")]
+    TooLarge(u64),
+    #[error("the response was not complete within {} s", .0.as_secs_f32())]
+    Deadline(Duration),
+}
+
+/// A response's body: holds the request's place in the ladder until its last byte is out.
+pub struct ResponseBody {
+    body: Body,
+    left: u64,
+    limit: u64,
+    deadline: Instant,
+    allowed: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+    on_cut: Option<Box<dyn FnOnce(&BodyError) + Send>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl ResponseBody {
+    /// `limit` in bytes; `deadline` is when `allowed` will have passed.
+    pub fn new(body: Body, limit: u64, deadline: Instant, allowed: Duration, place: OwnedSemaphorePermit) -> Self {
+        ResponseBody { body, left: limit, limit, deadline, allowed, timer: None, on_cut: None, _place: place }
+    }
+
+    /// Called once, with the reason, when the body cannot be completed.
+    pub fn on_cut(mut self, report: impl FnOnce(&BodyError) + Send + 'static) -> Self {
+        self.on_cut = Some(Box::new(report));
+        self
+    }
+
+    fn cut(&mut self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(report) = self.on_cut.take() {
+            report(&error);
+        }
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl HttpBody for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        match Pin::new(&mut this.body).poll_frame(context) {
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(Err(error))) => this.cut(error),
+            Poll::Ready(Some(Ok(frame))) => {
+                let size = frame.data_ref().map_or(0, Bytes::len) as u64;
+                match this.left.checked_sub(size) {
+                    Some(left) => {
+                        this.left = left;
+                        Poll::Ready(Some(Ok(frame)))
+                    }
+                    None => this.cut(ResponseCut::TooLarge(this.limit).into()),
+                }
+            }
+            Poll::Pending => {
+                let deadline = this.deadline;
+                let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+                ready!(timer.as_mut().poll(context));
+                this.cut(ResponseCut::Deadline(this.allowed).into())
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,34 @@
+//! Models: finding ONNX Runtime, loading files, running sessions. The only room that names `ort`.
+//!
+//! It must never know who asks (a guest, a protocol), how requests are queued or joined into batches
+//! (`batch/` does, through the traits of [`lanes`]), or what a container is.
+//!
+//! - [`library`]: where the shared library is; one error that says how to get it
+//! - [`environment`]: the one process-wide ONNX Runtime environment and its thread pool
+//! - [`device`]: where a session runs
+//! - [`load`]: a file to a session; the cache of optimised models
+//! - [`store`]: loaded models, shared by content
+//! - [`lanes`]: who may use which session when
+//! - [`session`], [`convert`], [`signature`]: one run; tensors in and out; what a model takes and gives
+//! - [`watchdog`]: the one timer: deadlines and cancellation
+//! - [`counters`]: plain numbers that the metrics room reads
+
+pub mod convert;
+pub mod counters;
+pub mod device;
+pub mod environment;
+pub mod lanes;
+pub mod library;
+pub mod load;
+pub mod session;
+pub mod signature;
+pub mod store;
+pub mod watchdog;
+
+#[cfg(test)]
+pub(crate) mod fixture;
+
+pub use counters::Counters;
+pub use device::Device;
+pub use environment::OnnxRuntime;
+pub use store::{LoadedModel, ModelStore};

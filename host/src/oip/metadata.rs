@@ -1,0 +1,90 @@
+//! What the server and its models say about themselves, and the look-up of a model by a client's name.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use wharf_tensor::infer::{Infer, InferError, InferErrorKind, TensorSpec};
+
+use super::error::OipError;
+use super::path::Target;
+use crate::service::{Service, ServiceTable};
+
+/// The one version every model has: an image holds one, and another image is another container.
+pub const VERSION: &str = "1";
+
+/// Only what is implemented: clients choose their behaviour by this list.
+const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
+
+#[derive(Serialize)]
+struct ServerMetadata {
+    name: &'static str,
+    version: &'static str,
+    extensions: [&'static str; 1],
+}
+
+#[derive(Serialize)]
+struct ModelMetadata<'a> {
+    name: &'a str,
+    versions: [&'static str; 1],
+    platform: &'a str,
+    inputs: Vec<TensorMetadata<'a>>,
+    outputs: Vec<TensorMetadata<'a>>,
+}
+
+#[derive(Serialize)]
+struct TensorMetadata<'a> {
+    name: &'a str,
+    datatype: &'static str,
+    /// -1 is a dimension that the model leaves open.
+    shape: Vec<i64>,
+}
+
+impl<'a> From<&'a TensorSpec> for TensorMetadata<'a> {
+    fn from(spec: &'a TensorSpec) -> Self {
+        let dim = |dim: &Option<usize>| dim.and_then(|dim| i64::try_from(dim).ok()).unwrap_or(-1);
+        TensorMetadata { name: &spec.name, datatype: spec.dtype.name(), shape: spec.shape.iter().map(dim).collect() }
+    }
+}
+
+pub fn server() -> Response {
+    Json(ServerMetadata { name: "wharf", version: env!("CARGO_PKG_VERSION"), extensions: EXTENSIONS }).into_response()
+}
+
+pub fn model(services: &ServiceTable, target: &Target) -> Result<Response, OipError> {
+    let model = lookup(services, target)?;
+    let signature = model.signature();
+    let metadata = ModelMetadata {
+        name: &target.name,
+        versions: [VERSION],
+        platform: signature.platform,
+        inputs: signature.inputs.iter().map(Into::into).collect(),
+        outputs: signature.outputs.iter().map(Into::into).collect(),
+    };
+    Ok(Json(metadata).into_response())
+}
+
+pub fn lookup(services: &ServiceTable, target: &Target) -> Result<Arc<dyn Infer>, InferError> {
+    let missing = |message| InferError::new(InferErrorKind::NotFound, message);
+    let model = services.model(&target.name).ok_or_else(|| {
+        let known = names(&services.list());
+        let known = if known.is_empty() { "no models".into() } else { known.join(", ") };
+        missing(format!("unknown model {:?}; this host serves {known}", target.name))
+    })?;
+    match target.version.as_deref() {
+        None | Some(VERSION) => Ok(model),
+        Some(version) => Err(missing(format!("model {:?} has no version {version:?}, only {VERSION:?}", target.name))),
+    }
+}
+
+/// For each model a name that [`ServiceTable::model`] finds it by.
+fn names(services: &[Arc<Service>]) -> Vec<String> {
+    let of_service = |service: &Arc<Service>| -> Vec<String> {
+        match service.models.len() {
+            1 => vec![service.name.to_string()],
+            _ => service.models.keys().map(|model| format!("{}/{model}", service.name)).collect(),
+        }
+    };
+    services.iter().flat_map(of_service).collect()
+}

@@ -1,0 +1,93 @@
+//! What to run, resolved: where to listen, what to start, within which limits.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::ingress::Limits;
+use crate::model::library::Search;
+use crate::runtime::Workload;
+
+use super::telemetry::LogFormat;
+
+/// The first port tried for a service without `-p`: what the Flask services it replaces use.
+pub const FIRST_PORT: u16 = 5000;
+
+#[derive(Clone, Debug)]
+pub struct ServeConfig {
+    pub workloads: Vec<Workload>,
+    /// One for each service, in order; services beyond get a free port on loopback.
+    pub publish: Vec<Publish>,
+    pub limits: Limits,
+    /// The host's own port: Open Inference Protocol, metrics, dashboard.
+    pub http: SocketAddr,
+    /// `$WHARF_DATA`.
+    pub data: PathBuf,
+    /// Where to look for ONNX Runtime.
+    pub search: Search,
+    pub log_format: LogFormat,
+    /// How long open requests may take to finish after a signal.
+    pub stop_timeout: Duration,
+}
+
+/// `[IP:]HOST[:GUEST]`, as in `docker run -p`. A component has no port of its own, so GUEST is accepted and means
+/// nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publish {
+    pub address: SocketAddr,
+    typed: String,
+}
+
+impl fmt::Display for Publish {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.typed)
+    }
+}
+
+impl std::str::FromStr for Publish {
+    type Err = Error;
+
+    fn from_str(typed: &str) -> Result<Publish> {
+        let refuse = |what: &str| {
+            Error::invalid(format!("{typed:?} is no port mapping: {what}; write [IP:]HOST[:GUEST], e.g. 127.0.0.1:5000:5000"))
+        };
+        let ports = typed.strip_suffix("/tcp").unwrap_or(typed);
+        let (ip, ports) = match ports.strip_prefix('[').and_then(|rest| rest.split_once("]:")) {
+            Some((ip, ports)) => (Some(ip), ports),
+            None => match ports.split_once(':') {
+                Some((ip, ports)) if ip.contains('.') => (Some(ip), ports),
+                _ => (None, ports),
+            },
+        };
+        let ip = match ip {
+            Some(ip) => ip.parse().map_err(|_| refuse(&format!("{ip:?} is no IP address")))?,
+            None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        };
+        let (host, guest) = ports.split_once(':').unwrap_or((ports, ports));
+        let port = |text: &str| text.parse::<u16>().map_err(|_| refuse(&format!("{text:?} is no port (0 to 65535)")));
+        let host = port(host)?;
+        port(guest)?;
+        Ok(Publish { address: SocketAddr::new(ip, host), typed: typed.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_mappings_as_docker_writes_them() {
+        let address = |typed: &str| typed.parse::<Publish>().unwrap().address.to_string();
+        assert_eq!(address("5000:5000"), "0.0.0.0:5000");
+        assert_eq!(address("5001"), "0.0.0.0:5001");
+        assert_eq!(address("127.0.0.1:5001:5000"), "127.0.0.1:5001");
+        assert_eq!(address("127.0.0.1:0:5000/tcp"), "127.0.0.1:0");
+        assert_eq!(address("[::1]:5001:5000"), "[::1]:5001");
+        for wrong in ["", "a:5000", "5000:b", "1.2.3:5000:5000", "70000", "5000:5000:5000:5000"] {
+            let error = wrong.parse::<Publish>().unwrap_err().to_string();
+            assert!(error.contains("is no port mapping"), "{wrong}: {error}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The host's own port: Open Inference Protocol, `/metrics`, and the dashboard at `/`.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{Html, IntoResponse};
+use axum::routing::get;
+use axum::serve::ListenerExt;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::dashboard::{self, DashboardView};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ingress::{Limits, port};
+use crate::metrics::Metrics;
+use crate::oip;
+use crate::service::ServiceTable;
+
+pub struct HostPort {
+    listener: TcpListener,
+    address: SocketAddr,
+    router: Router,
+}
+
+pub async fn bind(
+    address: SocketAddr,
+    services: &ServiceTable,
+    metrics: &Metrics,
+    limits: &Limits,
+    view: DashboardView,
+) -> Result<HostPort> {
+    let options = oip::Options { deadline: limits.deadline, max_body: usize::try_from(limits.body_size).unwrap_or(usize::MAX) };
+    let metrics = metrics.clone();
+    let page = dashboard::page(&view);
+    let router = oip::router(services.clone(), options)
+        .route("/", get(|| async move { Html(page) }))
+        .route("/metrics", get(|| async move { encode(&metrics) }));
+    let listener = TcpListener::bind(address).await.map_err(|error| port::bind_error(address, "--http", error))?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| Error::new(ErrorKind::Io, "cannot read the host port's address").because(error))?;
+    Ok(HostPort { listener, address, router })
+}
+
+impl HostPort {
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub async fn serve(self, mut drain: watch::Receiver<bool>) {
+        let listener = self.listener.tap_io(|stream| {
+            // See ingress/port.rs: two writes must not wait for each other.
+            let _ = stream.set_nodelay(true);
+        });
+        let stop = async move {
+            let _ = drain.wait_for(|drain| *drain).await;
+        };
+        if let Err(error) = axum::serve(listener, self.router).with_graceful_shutdown(stop).await {
+            tracing::error!(%error, "the host port ended");
+        }
+    }
+}
+
+fn encode(metrics: &Metrics) -> impl IntoResponse + use<> {
+    ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], metrics.encode())
+}

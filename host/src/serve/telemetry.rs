@@ -1,0 +1,34 @@
+//! The host's own log: events with fields, for people on a terminal, as JSON lines otherwise. On stderr.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::error::{Error, ErrorKind, Result};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Human,
+    Json,
+}
+
+impl LogFormat {
+    /// Human on a terminal, JSON where a program reads.
+    pub fn detect() -> LogFormat {
+        if std::io::stderr().is_terminal() { LogFormat::Human } else { LogFormat::Json }
+    }
+}
+
+/// Install the log of this process, once. `level` is a filter: `info`, `debug`, `wharf=debug,ort=warn` …
+pub fn install(format: LogFormat, level: &str) -> Result<()> {
+    let filter = EnvFilter::try_new(level)
+        .map_err(|error| Error::invalid(format!("log level {level:?} is no filter; e.g. info or wharf=debug")).because(error))?
+        // ONNX Runtime tells its life story at info.
+        .add_directive("ort=warn".parse().map_err(|error| Error::new(ErrorKind::Failed, "log filter").because(error))?);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let installed = match format {
+        LogFormat::Human => builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => builder.json().flatten_event(false).with_current_span(false).with_span_list(false).try_init(),
+    };
+    installed.map_err(|error| Error::new(ErrorKind::Conflict, "the log is installed already").because(error))
+}

@@ -1,0 +1,122 @@
+//! `cargo xtask guests`: builds the guests and lays them out as folders `wharf serve` accepts.
+//!
+//! Core modules are fine as they are: the host turns them into components when it loads them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::toolchain::Toolchain;
+use crate::tree::Tree;
+use crate::{layout, python_guest, step};
+
+const EXAMPLES: &str = "examples";
+const FIXTURES: &str = "host/tests/guests";
+
+/// `cargo xtask guests`.
+pub fn run(tree: &Tree, arguments: &[String]) -> Result<()> {
+    if let Some(unknown) = arguments.first() {
+        bail!("`cargo xtask guests` takes no argument, and was given `{unknown}`");
+    }
+    let mut steps = step::Steps::new(1);
+    steps.run("guests", || build(tree))?;
+    println!("{}", tree.layout().display());
+    Ok(())
+}
+
+/// Builds all guests that are not up to date, and lays them out below `Tree::layout`.
+pub fn build(tree: &Tree) -> Result<()> {
+    let toolchain = Toolchain::ready()?;
+    for module in compile(tree, toolchain, EXAMPLES)? {
+        let folder = tree.example(&module.name);
+        layout::place(&module.file, &folder.join(&module.name).with_extension("wasm"))?;
+        layout::mirror(&tree.root().join(EXAMPLES).join(&module.name).join("models"), &folder.join("models"))?;
+    }
+    if tree.root().join(FIXTURES).join("Cargo.toml").exists() {
+        for module in compile(tree, toolchain, FIXTURES)? {
+            layout::place(&module.file, &tree.fixtures().join(&module.name).with_extension("wasm"))?;
+        }
+    }
+    python_guest::build_all(tree, &tree.root().join(EXAMPLES))
+}
+
+/// The workspaces of guests: they are formatted and linted apart from the host's.
+pub fn workspaces(tree: &Tree) -> Vec<PathBuf> {
+    let manifests = [EXAMPLES, FIXTURES].map(|folder| tree.root().join(folder).join("Cargo.toml"));
+    manifests.into_iter().filter(|manifest| manifest.exists()).collect()
+}
+
+/// `cargo <verb>` over one workspace of guests.
+pub fn cargo(tree: &Tree, toolchain: Toolchain, verb: &str, manifest: &Path) -> Command {
+    let mut command = toolchain.cargo(verb);
+    // Its own target folder: `-Z build-std` and the guests' profile share nothing with the host's build, and cargo
+    // would hold the host's lock meanwhile.
+    command.arg("--manifest-path").arg(manifest).arg("--target-dir").arg(tree.target().join("guests"));
+    command.arg("--workspace");
+    command
+}
+
+/// A built guest: the file, and the folder of its source as its name.
+#[derive(Debug, PartialEq, Eq)]
+struct Module {
+    name: String,
+    file: PathBuf,
+}
+
+fn compile(tree: &Tree, toolchain: Toolchain, workspace: &str) -> Result<Vec<Module>> {
+    step::note(format_args!("{workspace}/ with {toolchain:?}'s compiler"));
+    let mut command = cargo(tree, toolchain, "build", &tree.root().join(workspace).join("Cargo.toml"));
+    command.arg("--message-format=json-render-diagnostics").stdin(Stdio::null());
+    let messages = step::capture(&mut command)?;
+    let modules: Vec<Module> = messages.lines().filter_map(module).collect();
+    if modules.is_empty() {
+        bail!("{workspace}/ has no guest: a member needs `crate-type = [\"cdylib\"]`");
+    }
+    let names: Vec<&str> = modules.iter().map(|module| module.name.as_str()).collect();
+    step::note(format_args!("{workspace}/: {}", names.join(", ")));
+    Ok(modules)
+}
+
+/// The guest that one of cargo's messages announces, if it does.
+fn module(message: &str) -> Option<Module> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    let paths = message.get("filenames")?.as_array()?;
+    let file = paths.iter().filter_map(Value::as_str).find(|path| path.ends_with(".wasm"))?;
+    let folder = Path::new(message.get("manifest_path")?.as_str()?).parent()?;
+    Some(Module { name: folder.file_name()?.to_str()?.to_owned(), file: PathBuf::from(file) })
+}
+
+/// The path of an example's model, or an error that says which example lacks it.
+pub fn model(tree: &Tree, example: &str, file: &str) -> Result<PathBuf> {
+    let path = tree.example(example).join("models").join(file);
+    path.exists().then_some(path).with_context(|| format!("{EXAMPLES}/{example}/models/{file} does not exist"))
+}
+
+/// The folder of a built example, or an error that says it is not there.
+pub fn folder(tree: &Tree, example: &str) -> Result<PathBuf> {
+    let path = tree.example(example);
+    path.exists().then_some(path).with_context(|| format!("{EXAMPLES}/{example} was not built: is it a member there?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_is_named_after_its_folder() {
+        let message = r#"{"reason":"compiler-artifact","manifest_path":"/w/examples/wasi-nn/Cargo.toml",
+            "target":{"name":"wasi_nn"},"filenames":["/t/wasm32-unknown-unknown/release/wasi_nn.wasm"]}"#;
+        let file = PathBuf::from("/t/wasm32-unknown-unknown/release/wasi_nn.wasm");
+        assert_eq!(module(message), Some(Module { name: "wasi-nn".to_owned(), file }));
+    }
+
+    #[test]
+    fn libraries_and_other_messages_are_no_guests() {
+        let library = r#"{"manifest_path":"/w/serde/Cargo.toml","filenames":["/t/libserde.rlib"]}"#;
+        assert_eq!(module(library), None);
+        assert_eq!(module(r#"{"reason":"build-finished","success":true}"#), None);
+        assert_eq!(module("   Compiling hello"), None);
+    }
+}
