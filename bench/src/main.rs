@@ -1,6 +1,8 @@
 //! `wharf-bench`: Wharf beside a native server that does the identical job, in the same run on the same
 //! machine, as ratios. See README.md for the method.
 
+#![expect(clippy::print_stdout, reason = "its tables are its output")]
+
 mod agreement;
 mod cold_start;
 mod contender;

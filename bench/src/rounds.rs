@@ -2,6 +2,7 @@
 //! slow minute of the machine falls on all of them.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -60,9 +61,9 @@ impl Plan {
     pub fn run(&self, installation: &Installation, stage: &Stage) -> Result<Vec<Measurement>> {
         let mut servers = BTreeMap::new();
         for contender in self.workloads.iter().flat_map(|&workload| self.contenders(workload)) {
-            if !servers.contains_key(&contender) {
+            if let Entry::Vacant(place) = servers.entry(contender) {
                 let server = installation.start(contender, stage).with_context(|| format!("starting {contender}"))?;
-                servers.insert(contender, server);
+                place.insert(server);
             }
         }
         let mut measurements = Vec::new();

@@ -4,7 +4,7 @@
 //! requests fit into the arena. Larger ones grow the memory as usual. The only hand-written `unsafe` of
 //! this crate is here.
 
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "a global allocator is unsafe by its trait")]
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::arch::wasm32;

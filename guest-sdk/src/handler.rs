@@ -23,7 +23,7 @@ pub(crate) fn endpoint<A: 'static>(handler: impl Handler<A>) -> Box<Endpoint> {
 
 macro_rules! handlers {
     ($(($($argument:ident)*))*) => {$(
-        #[allow(non_snake_case, unused_variables)]
+        #[allow(non_snake_case, unused_variables, reason = "one name serves as type and value")]
         impl<F, R, $($argument),*> Handler<($($argument,)*)> for F
         where
             F: Fn($($argument),*) -> R + 'static,

@@ -87,7 +87,6 @@ pub mod __private {
 /// Export a service. Off WebAssembly there is nothing to export to.
 #[doc(hidden)]
 #[macro_export]
-#[rustfmt::skip] // it indents the last call wrongly
 macro_rules! __export_service {
     ($app:path) => {
         const _: fn() -> $crate::Router = $app;
@@ -104,7 +103,7 @@ macro_rules! __export_service {
                 }
             }
 
-            $crate::__private::bindings::export!(Service with_types_in $crate::__private::bindings);
+            $crate::__private::bindings::export! { Service with_types_in $crate::__private::bindings }
         };
     };
 }

@@ -35,14 +35,12 @@ pub fn run(tree: &Tree, arguments: &[String]) -> Result<()> {
     // Apart from running them, so that cargo shows its progress on a terminal.
     steps.run("build tests", || step::run(cargo_test(tree, &library, None).arg("--no-run")))?;
     let summary = steps.run("tests", || run_tests(cargo_test(tree, &library, filter)))?;
-    if filter.is_none() {
-        steps.run("tree", || before.compare(tree).map(step::note))?;
-    }
-    finish(&summary, &steps)
+    let tidy = if filter.is_none() { steps.run("tree", || before.compare(tree).map(step::note)) } else { Ok(()) };
+    println!("\nTests of the run above ({}):\n{}", steps.elapsed(), summary.render());
+    verdict(&summary).and(tidy)
 }
 
-fn finish(summary: &Summary, steps: &Steps) -> Result<()> {
-    println!("\nTests of the run above ({}):\n{}", steps.elapsed(), summary.render());
+fn verdict(summary: &Summary) -> Result<()> {
     ensure!(summary.failed == 0, "{} tests failed: their output is above", summary.failed);
     ensure!(!summary.is_empty(), "no test ran: does a test's name contain the filter?");
     Ok(())

@@ -33,10 +33,7 @@ impl ComponentCache {
         if metadata.uid() != own || metadata.mode() & 0o022 != 0 {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
-                format!(
-                    "{} must belong to this user and be writable by nobody else (chmod go-w)",
-                    folder.display()
-                ),
+                format!("{} must belong to this user and be writable by nobody else (chmod go-w)", folder.display()),
             ));
         }
         Ok(ComponentCache { folder })
@@ -44,6 +41,7 @@ impl ComponentCache {
 
     /// The compiled form of `wasm`, from the cache or compiled now and kept. Failure to keep it is logged,
     /// not returned.
+    #[expect(unsafe_code, reason = "loading machine code; it was compiled here")]
     pub(crate) fn compile(&self, engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Component> {
         let entry = self.folder.join(key(engine, wasm));
         if let Some(component) = load(engine, &entry) {
@@ -65,6 +63,7 @@ fn key(engine: &Engine, wasm: &[u8]) -> String {
     format!("{}-{:016x}", hex(&Sha256::digest(wasm)), environment.finish())
 }
 
+#[expect(unsafe_code, reason = "loading machine code; the folder is ours and the digest is checked")]
 fn load(engine: &Engine, entry: &Path) -> Option<Component> {
     let (code, digest) = (entry.with_extension("cwasm"), entry.with_extension("sha256"));
     let expected = fs::read_to_string(digest).ok()?;

@@ -6,11 +6,11 @@
 use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
-use wasmparser::{Encoding, Parser, Payload};
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
 };
+use wasmparser::{Encoding, Parser, Payload};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::cache::{ComponentCache, hex};
 use crate::engine::Engine;
@@ -34,11 +34,15 @@ pub enum LoadError {
     NotWasm { seen: String },
     #[error("damaged WebAssembly: {0}")]
     Damaged(String),
-    #[error("a core module that wit-bindgen did not make: {0}; build it with the wharf-guest crate, or make it a component")]
+    #[error(
+        "a core module that wit-bindgen did not make: {0}; build it with the wharf-guest crate, or make it a component"
+    )]
     NotBindgen(String),
     #[error("it is written for WASI 0.3 ({0}), which this host does not run yet; build it against wasi:http 0.2")]
     Wasi03(String),
-    #[error("it does not export wasi:http/incoming-handler@0.2, so it cannot answer requests; its exports: {exports}{hint}")]
+    #[error(
+        "it does not export wasi:http/incoming-handler@0.2, so it cannot answer requests; its exports: {exports}{hint}"
+    )]
     NoHandler { exports: String, hint: &'static str },
     #[error("it imports what this host does not offer: {}; offered are wasi:cli, clocks, filesystem, http, io, random and sockets 0.2, wasi:nn 0.2.0-rc-2024-10-28, wharf:inference and wharf:vision 0.1", .0.join(", "))]
     UnknownImports(Vec<String>),
@@ -125,7 +129,8 @@ fn names(component: &[u8]) -> Result<Names, LoadError> {
 
 fn check_names(names: &Names) -> Result<(), LoadError> {
     let serves = names.exports.iter().any(|name| name.starts_with(HANDLER));
-    let newer = names.exports.iter().chain(&names.imports).find(|name| name.starts_with("wasi:") && name.contains("@0.3"));
+    let newer =
+        names.exports.iter().chain(&names.imports).find(|name| name.starts_with("wasi:") && name.contains("@0.3"));
     if let Some(name) = newer {
         return Err(LoadError::Wasi03(name.clone()));
     }
@@ -180,7 +185,8 @@ mod tests {
 
     #[test]
     fn a_component_must_answer_http() {
-        let exports = |names: &[&str]| Names { imports: vec![], exports: names.iter().map(ToString::to_string).collect() };
+        let exports =
+            |names: &[&str]| Names { imports: vec![], exports: names.iter().map(ToString::to_string).collect() };
         assert!(check_names(&exports(&["wasi:http/incoming-handler@0.2.3"])).is_ok());
         let job = check_names(&exports(&["wasi:cli/run@0.2.0"])).unwrap_err().to_string();
         assert!(job.contains("is a job"), "{job}");

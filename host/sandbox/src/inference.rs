@@ -43,7 +43,9 @@ impl Pollable for Pending {
 }
 
 fn received(answer: Result<Result<Outputs, InferError>, oneshot::error::RecvError>) -> Result<Outputs, InferError> {
-    answer.unwrap_or_else(|_| Err(InferError::new(InferErrorKind::Internal, "the inference task ended without an answer")))
+    answer.unwrap_or_else(|_| {
+        Err(InferError::new(InferErrorKind::Internal, "the inference task ended without an answer"))
+    })
 }
 
 impl tensors::Host for State {}
@@ -88,9 +90,9 @@ impl HostTensor for State {
 
     fn top_k(&mut self, handle: Resource<Tensor>, k: u32) -> Answer<Vec<Scored>> {
         let scored = self.table.get(&handle)?.top_k(k as usize);
-        Ok(scored.map_err(invalid).map(|best| {
-            best.into_iter().map(|class| Scored { index: class.index as u32, score: class.score }).collect()
-        }))
+        Ok(scored
+            .map_err(invalid)
+            .map(|best| best.into_iter().map(|class| Scored { index: class.index, score: class.score }).collect()))
     }
 
     fn drop(&mut self, handle: Resource<Tensor>) -> wasmtime::Result<()> {
@@ -103,7 +105,6 @@ impl Host for State {
     fn names(&mut self) -> wasmtime::Result<Vec<String>> {
         Ok(self.guest.models.iter().map(|(name, _)| name.clone()).collect())
     }
-
 }
 
 impl HostModel for State {

@@ -52,6 +52,11 @@ impl Meter {
         self.held = self.held.saturating_sub(bytes.saturating_add(HANDLE));
     }
 
+    /// Bytes that may still be asked for.
+    pub fn left(&self) -> usize {
+        self.limit.saturating_sub(self.linear + self.held)
+    }
+
     /// Whether anything was ever refused: a trap that follows is most likely its consequence.
     pub fn denied(&self) -> bool {
         self.denied

@@ -41,7 +41,15 @@ pub(crate) struct LogPipe {
 
 impl LogPipe {
     pub(crate) fn new(sink: Arc<dyn LogSink>, stream: LogStream) -> LogPipe {
-        LogPipe { lines: Arc::new(Mutex::new(Lines { stream, sink: sink.clone(), partial: BytesMut::new(), waiting: VecDeque::new() })), sink }
+        LogPipe {
+            lines: Arc::new(Mutex::new(Lines {
+                stream,
+                sink: sink.clone(),
+                partial: BytesMut::new(),
+                waiting: VecDeque::new(),
+            })),
+            sink,
+        }
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {

@@ -107,7 +107,8 @@ impl Service {
         let (send, head) = oneshot::channel();
         let request = request.map(|body| body.map_err(body_error));
         let mut http = instance.store.data_mut().http();
-        let prepared = http.new_incoming_request(Scheme::Http, request).and_then(|r| Ok((r, http.new_response_outparam(send)?)));
+        let prepared =
+            http.new_incoming_request(Scheme::Http, request).and_then(|r| Ok((r, http.new_response_outparam(send)?)));
         let (request, out) = prepared.map_err(|error| CallError::Request(format!("{error:#}")))?;
 
         let idle = (instance.served < self.max_requests).then(|| self.idle.clone());
@@ -184,7 +185,21 @@ fn classify(error: &wasmtime::Error, state: &State) -> CallError {
     if state.meter.denied() {
         return CallError::OutOfMemory { limit: state.meter.limit() };
     }
-    CallError::Trap(format!("{error:?}").trim_end().to_owned())
+    CallError::Trap(describe_trap(error))
+}
+
+/// The reason first; then where, as far as the component has names for its functions.
+fn describe_trap(error: &wasmtime::Error) -> String {
+    /// Frames shown: an endless recursion has thousands of the same.
+    const FRAMES: usize = 8;
+    let mut text = error.root_cause().to_string();
+    let frames =
+        error.downcast_ref::<wasmtime::WasmBacktrace>().map(wasmtime::WasmBacktrace::frames).unwrap_or_default();
+    for name in frames.iter().filter_map(wasmtime::FrameInfo::func_name).take(FRAMES) {
+        text.push_str("\n    at ");
+        text.push_str(name);
+    }
+    text
 }
 
 fn body_error(error: BodyError) -> wasmtime_wasi_http::Error {

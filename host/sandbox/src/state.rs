@@ -73,15 +73,7 @@ impl State {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
         let meter = Meter::new(guest.memory);
-        Ok(State {
-            guest,
-            table,
-            meter,
-            deadline: None,
-            wasi: wasi.build(),
-            http: WasiHttpCtx::new(),
-            egress: DenyAll,
-        })
+        Ok(State { guest, table, meter, deadline: None, wasi: wasi.build(), http: WasiHttpCtx::new(), egress: DenyAll })
     }
 
     /// Give the guest a handle to a tensor, if its memory limit has room.
@@ -96,6 +88,12 @@ impl State {
         let tensor = self.table.delete(handle)?;
         self.meter.release(tensor.data().len());
         Ok(tensor)
+    }
+
+    /// Limits of the next operation on pictures: what the host allows, and what the container has left.
+    pub(crate) fn picture_limits(&self) -> wharf_vision::Limits {
+        let limits = self.guest.pictures;
+        wharf_vision::Limits { max_bytes: limits.max_bytes.min(self.meter.left() as u64), ..limits }
     }
 
     /// Give the guest a handle to a picture, if its memory limit has room.

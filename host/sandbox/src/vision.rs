@@ -22,7 +22,7 @@ impl Host for State {}
 
 impl HostImage for State {
     fn decode(&mut self, bytes: Vec<u8>) -> Answer<Resource<Image>> {
-        let limits = self.guest.pictures;
+        let limits = self.picture_limits();
         self.image_answer(busy(|| Image::decode(&bytes, &limits)))
     }
 
@@ -31,17 +31,17 @@ impl HostImage for State {
             Ok(bytes) => bytes,
             Err(error) => return Ok(Err(error)),
         };
-        let limits = self.guest.pictures;
+        let limits = self.picture_limits();
         self.image_answer(busy(|| Image::decode(&bytes, &limits)))
     }
 
     fn create(&mut self, width: u32, height: u32, color: Color) -> Answer<Resource<Image>> {
-        let made = Image::create(width, height, color_in(color), &self.guest.pictures);
+        let made = Image::create(width, height, color_in(color), &self.picture_limits());
         self.image_answer(made)
     }
 
     fn from_pixels(&mut self, format: PixelFormat, width: u32, height: u32, data: Vec<u8>) -> Answer<Resource<Image>> {
-        let made = Image::from_pixels(pixel_format_in(format), width, height, data, &self.guest.pictures);
+        let made = Image::from_pixels(pixel_format_in(format), width, height, data, &self.picture_limits());
         self.image_answer(made)
     }
 
@@ -75,7 +75,7 @@ impl HostImage for State {
 
     fn resize(&mut self, handle: Resource<Image>, width: u32, height: u32, filter: Filter) -> Answer<Resource<Image>> {
         let image = self.table.get(&handle)?;
-        let made = busy(|| image.resize(width, height, filter_in(filter), &self.guest.pictures));
+        let made = busy(|| image.resize(width, height, filter_in(filter), &self.picture_limits()));
         self.image_answer(made)
     }
 
@@ -95,12 +95,12 @@ impl HostImage for State {
         color: Color,
     ) -> Answer<Resource<Image>> {
         let image = self.table.get(&handle)?;
-        let made = image.pad(left, top, right, bottom, color_in(color), &self.guest.pictures);
+        let made = image.pad(left, top, right, bottom, color_in(color), &self.picture_limits());
         self.image_answer(made)
     }
 
     fn convert(&mut self, handle: Resource<Image>, to: PixelFormat) -> Answer<Resource<Image>> {
-        let made = self.table.get(&handle)?.convert(pixel_format_in(to), &self.guest.pictures);
+        let made = self.table.get(&handle)?.convert(pixel_format_in(to), &self.picture_limits());
         self.image_answer(made)
     }
 
@@ -121,7 +121,7 @@ impl HostImage for State {
             std: options.std,
         };
         let image = self.table.get(&handle)?;
-        Ok(match busy(|| image.to_tensor(&options, &self.guest.pictures)) {
+        Ok(match busy(|| image.to_tensor(&options, &self.picture_limits())) {
             Ok(tensor) => self.hold_tensor(tensor)?.map_err(over_limit),
             Err(error) => Err(error_out(error)),
         })

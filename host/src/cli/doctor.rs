@@ -55,6 +55,10 @@ fn table(report: &Report) -> String {
         let mark = if finding.usable { "ok" } else { "--" };
         text.push_str(&format!("{mark}  {:width$}  {}\n", finding.name, finding.detail));
     }
-    text.push_str(if report.usable() { "\nThis machine can serve." } else { "\nThis machine cannot serve yet: see the lines with --." });
+    text.push_str(if report.usable() {
+        "\nThis machine can serve."
+    } else {
+        "\nThis machine cannot serve yet: see the lines with --."
+    });
     text
 }

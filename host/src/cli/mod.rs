@@ -1,6 +1,6 @@
 //! The command line: one file per verb, which turns what was typed into what it means. stdout is data, stderr is talk.
 //!
-//! - [`serve`], [`doctor`], [`componentize`], [`completion`]: the verbs
+//! - [`serve`], [`doctor`], [`componentize`], [`new`], [`completion`]: the verbs
 //! - [`environment`]: every environment variable, read here and nowhere else
 //! - [`values`]: sizes and durations as people type them
 //! - [`exit`]: exit codes
@@ -10,6 +10,7 @@ pub mod componentize;
 pub mod doctor;
 pub mod environment;
 pub mod exit;
+pub mod new;
 pub mod serve;
 pub mod values;
 
@@ -30,6 +31,7 @@ enum Verb {
     Serve(Box<serve::Serve>),
     Doctor(doctor::Doctor),
     Componentize(componentize::Componentize),
+    New(new::New),
     Completion(completion::Completion),
 }
 
@@ -44,6 +46,7 @@ pub fn main() -> ExitCode {
         Verb::Serve(verb) => verb.execute(),
         Verb::Doctor(verb) => verb.execute(),
         Verb::Componentize(verb) => verb.execute(),
+        Verb::New(verb) => verb.execute(),
         Verb::Completion(verb) => verb.execute(),
     };
     exit::code(result)

@@ -103,6 +103,8 @@ pub enum ResponseCut {
     Deadline(Duration),
 }
 
+type OnCut = Box<dyn FnOnce(&BodyError) + Send>;
+
 /// A response's body: holds the request's place in the ladder until its last byte is out.
 pub struct ResponseBody {
     body: Body,
@@ -111,7 +113,7 @@ pub struct ResponseBody {
     deadline: Instant,
     allowed: Duration,
     timer: Option<Pin<Box<Sleep>>>,
-    on_cut: Option<Box<dyn FnOnce(&BodyError) + Send>>,
+    on_cut: Option<OnCut>,
     _place: OwnedSemaphorePermit,
 }
 

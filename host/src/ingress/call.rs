@@ -10,8 +10,8 @@ use hyper::body::{Body as _, Incoming};
 use tokio::sync::Semaphore;
 use wharf_sandbox::service::RequestBodyError;
 
-use super::body::{RequestBody, ResponseBody, Violation};
 use super::Limits;
+use super::body::{RequestBody, ResponseBody, Violation};
 use crate::metrics::{ContainerMetrics, Refusal};
 use crate::service::{Body, HttpService, respond};
 
@@ -50,7 +50,8 @@ impl Ladder {
         }
         let Ok(place) = self.in_flight.clone().try_acquire_owned() else {
             self.metrics.refused(Refusal::Busy);
-            let message = format!("{} is busy: {} requests are in flight, its limit; try again", self.name, limits.in_flight);
+            let message =
+                format!("{} is busy: {} requests are in flight, its limit; try again", self.name, limits.in_flight);
             return respond::error(StatusCode::SERVICE_UNAVAILABLE, &message);
         };
         let violation = Violation::default();

@@ -78,7 +78,11 @@ pub fn bind_error(address: SocketAddr, flag: &str, error: io::Error) -> Error {
     let (kind, message) = match error.kind() {
         io::ErrorKind::AddrInUse => (
             ErrorKind::Conflict,
-            format!("port {} on {} is in use by another process; choose another with {flag}", address.port(), address.ip()),
+            format!(
+                "port {} on {} is in use by another process; choose another with {flag}",
+                address.port(),
+                address.ip()
+            ),
         ),
         io::ErrorKind::PermissionDenied => (
             ErrorKind::Unmet,

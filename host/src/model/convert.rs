@@ -95,6 +95,7 @@ fn lend_bools<'a>(input: &InputRef<'a>) -> Result<SessionInputValue<'a>, String>
 }
 
 /// `ort` has Rust types for halves only with another crate's float types; the bytes are copied instead.
+#[expect(unsafe_code, reason = "ort has no safe way to write 16-bit floats without its `half` feature")]
 fn copy_halves(input: &InputRef<'_>, element: TensorElementType) -> ort::Result<SessionInputValue<'static>> {
     let mut tensor = DynTensor::new(&Allocator::default(), element, input.shape)?;
     let length = element.byte_size(tensor.shape().num_elements()).unwrap_or(0);
@@ -133,6 +134,7 @@ struct Owner {
 }
 
 impl AsRef<[u8]> for Owner {
+    #[expect(unsafe_code, reason = "ort has no untyped view of a tensor's memory")]
     fn as_ref(&self) -> &[u8] {
         if self.length == 0 {
             return &[];

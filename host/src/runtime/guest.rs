@@ -25,9 +25,10 @@ impl GuestService {
 
     /// Make one instance, so that what would stop every request stops the start instead.
     pub async fn check(&self) -> Result<()> {
-        self.sandbox.check().await.map_err(|error| {
-            Error::new(ErrorKind::Failed, format!("{} does not start", self.name)).because(error)
-        })
+        self.sandbox
+            .check()
+            .await
+            .map_err(|error| Error::new(ErrorKind::Failed, format!("{} does not start", self.name)).because(error))
     }
 
     /// The answer for a request the guest gave none to. Its reason belongs to the operator: the caller learns

@@ -75,9 +75,8 @@ impl Runtime {
                 let wasm = std::fs::read(path).map_err(|error| {
                     Error::new(ErrorKind::Io, format!("cannot read component {}", path.display())).because(error)
                 })?;
-                let component = Component::load(&self.engine, self.components.as_ref(), &wasm).map_err(|error| {
-                    Error::invalid(format!("{} is not a service", path.display())).because(error)
-                })?;
+                let component = Component::load(&self.engine, self.components.as_ref(), &wasm)
+                    .map_err(|error| Error::invalid(format!("{} is not a service", path.display())).because(error))?;
                 let guest = Guest {
                     models: models.iter().map(|(name, model)| (name.clone(), model.clone())).collect(),
                     environment: workload.environment.clone(),

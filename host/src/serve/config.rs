@@ -51,7 +51,9 @@ impl std::str::FromStr for Publish {
 
     fn from_str(typed: &str) -> Result<Publish> {
         let refuse = |what: &str| {
-            Error::invalid(format!("{typed:?} is no port mapping: {what}; write [IP:]HOST[:GUEST], e.g. 127.0.0.1:5000:5000"))
+            Error::invalid(format!(
+                "{typed:?} is no port mapping: {what}; write [IP:]HOST[:GUEST], e.g. 127.0.0.1:5000:5000"
+            ))
         };
         let ports = typed.strip_suffix("/tcp").unwrap_or(typed);
         let (ip, ports) = match ports.strip_prefix('[').and_then(|rest| rest.split_once("]:")) {

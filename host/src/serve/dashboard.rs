@@ -49,10 +49,7 @@ impl ServiceView {
         let tensors = |specs: &[TensorSpec]| specs.iter().map(TensorView::from).collect();
         let model = |(model, infer): (&String, &std::sync::Arc<dyn wharf_tensor::infer::Infer>)| {
             let signature = infer.signature();
-            let name = match *model == *service.name {
-                true => model.clone(),
-                false => format!("{}/{model}", service.name),
-            };
+            let name = service.model_path(model);
             let (inputs, outputs) = (tensors(&signature.inputs), tensors(&signature.outputs));
             ModelView { name, platform: signature.platform.to_owned(), inputs, outputs }
         };

@@ -34,7 +34,19 @@ impl Report {
 
 /// Look at everything. Starts ONNX Runtime in this process; changes nothing else.
 pub fn examine(search: &Search, data: &Path) -> Report {
-    Report { findings: vec![host(), engine(), dirty_pages(), processor(), cores(), onnxruntime(search), cpu(), cuda(), cache(data)] }
+    Report {
+        findings: vec![
+            host(),
+            engine(),
+            dirty_pages(),
+            processor(),
+            cores(),
+            onnxruntime(search),
+            cpu(),
+            cuda(),
+            cache(data),
+        ],
+    }
 }
 
 fn finding(name: &'static str, required: bool, found: Result<String, String>) -> Finding {
@@ -50,7 +62,9 @@ fn engine() -> Finding {
     let found = match Engine::new() {
         Ok(engine) => Ok(match engine.layout() {
             MemoryLayout::Wide => "wasmtime 48, 1000 instances, 4 GiB address space each".to_owned(),
-            MemoryLayout::Small => "wasmtime 48, 1000 instances, 256 MiB address space each (explicit bounds checks)".to_owned(),
+            MemoryLayout::Small => {
+                "wasmtime 48, 1000 instances, 256 MiB address space each (explicit bounds checks)".to_owned()
+            }
         }),
         Err(error) => Err(error.to_string()),
     };
@@ -60,7 +74,10 @@ fn engine() -> Finding {
 fn dirty_pages() -> Finding {
     let found = match Engine::has_pagemap_scan() {
         true => Ok("the kernel reports dirty pages: fresh instances are cheap".to_owned()),
-        false => Err("the kernel cannot report dirty pages (Linux 6.7 can): fresh instances cost about twice as much".to_owned()),
+        false => {
+            Err("the kernel cannot report dirty pages (Linux 6.7 can): fresh instances cost about twice as much"
+                .to_owned())
+        }
     };
     finding("fast reset", false, found)
 }
@@ -90,7 +107,11 @@ fn cores() -> Finding {
         Ok(text) if !text.starts_with("max") => format!("cgroup quota {text} µs"),
         _ => "no cgroup quota".to_owned(),
     };
-    finding("cores", false, Ok(format!("{} of {machine} usable ({quota}); that many inference threads", usable_cores())))
+    finding(
+        "cores",
+        false,
+        Ok(format!("{} of {machine} usable ({quota}); that many inference threads", usable_cores())),
+    )
 }
 
 fn onnxruntime(search: &Search) -> Finding {

@@ -28,18 +28,20 @@ pub async fn bind(
     services: &ServiceTable,
     metrics: &Metrics,
     limits: &Limits,
-    view: DashboardView,
+    mut view: DashboardView,
 ) -> Result<HostPort> {
-    let options = oip::Options { deadline: limits.deadline, max_body: usize::try_from(limits.body_size).unwrap_or(usize::MAX) };
+    let options =
+        oip::Options { deadline: limits.deadline, max_body: usize::try_from(limits.body_size).unwrap_or(usize::MAX) };
     let metrics = metrics.clone();
-    let page = dashboard::page(&view);
-    let router = oip::router(services.clone(), options)
-        .route("/", get(|| async move { Html(page) }))
-        .route("/metrics", get(|| async move { encode(&metrics) }));
     let listener = TcpListener::bind(address).await.map_err(|error| port::bind_error(address, "--http", error))?;
     let address = listener
         .local_addr()
         .map_err(|error| Error::new(ErrorKind::Io, "cannot read the host port's address").because(error))?;
+    view.url = Some(format!("http://{address}"));
+    let page = dashboard::page(&view);
+    let router = oip::router(services.clone(), options)
+        .route("/", get(|| async move { Html(page) }))
+        .route("/metrics", get(|| async move { encode(&metrics) }));
     Ok(HostPort { listener, address, router })
 }
 

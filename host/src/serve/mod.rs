@@ -6,7 +6,7 @@
 //! - [`host_port`]: the host's own port: Open Inference Protocol, metrics, dashboard
 //! - [`console`]: containers' lines on the terminal, or as JSON
 //! - [`telemetry`]: the host's own log
-//! - [`shutdown`]: signals
+//! - [`shutdown`]: the signals that end it
 //! - [`doctor`]: what this machine can run, and why not the rest
 
 pub mod config;
@@ -67,7 +67,8 @@ pub async fn run(config: ServeConfig) -> Result<()> {
         let models_served: Vec<String> = service.models.keys().cloned().collect();
         let address = match &service.http {
             Some(http) => {
-                let ladder = Ladder::new(service.name.clone(), http.clone(), config.limits, metrics.container(&service.name));
+                let ladder =
+                    Ladder::new(service.name.clone(), http.clone(), config.limits, metrics.container(&service.name));
                 let port = bind(publish.next(), &mut free_port, Arc::new(ladder)).await?;
                 let address = port.address();
                 running.spawn(port.serve(draining.clone()));
@@ -77,7 +78,7 @@ pub async fn run(config: ServeConfig) -> Result<()> {
         };
         view.services.push(ServiceView::new(&service, address));
         for (name, batcher) in batchers {
-            metrics.watch_model(&name, totals(&batcher));
+            metrics.watch_model(&service.model_path(&name), totals(&batcher));
         }
         let service = services.publish(service);
         match address {
@@ -88,7 +89,9 @@ pub async fn run(config: ServeConfig) -> Result<()> {
         }
     }
     if let Some(unused) = publish.next() {
-        return Err(Error::invalid(format!("-p {unused} has no service to belong to: there are fewer services than -p")));
+        return Err(Error::invalid(format!(
+            "-p {unused} has no service to belong to: there are fewer services than -p"
+        )));
     }
 
     let host = host_port::bind(config.http, &services, &metrics, &config.limits, view).await?;
@@ -148,7 +151,8 @@ async fn bind(publish: Option<&config::Publish>, free_port: &mut u16, ladder: Ar
     // Not published: on loopback, from 5000 up, past what others use.
     loop {
         let address = (std::net::Ipv4Addr::LOCALHOST, *free_port).into();
-        *free_port = free_port.checked_add(1).ok_or_else(|| Error::new(ErrorKind::Conflict, "no free port from 5000 up"))?;
+        *free_port =
+            free_port.checked_add(1).ok_or_else(|| Error::new(ErrorKind::Conflict, "no free port from 5000 up"))?;
         match Port::bind(address, ladder.clone()).await {
             Err(error) if error.kind() == ErrorKind::Conflict => {}
             other => return other,

@@ -10,9 +10,8 @@ pub struct Signals(Mutex<(Signal, Signal)>);
 impl Signals {
     /// From here on SIGTERM and SIGINT no longer kill the process.
     pub fn install() -> Result<Signals> {
-        let install = |kind| {
-            signal(kind).map_err(|error| Error::new(ErrorKind::Io, "cannot handle signals").because(error))
-        };
+        let install =
+            |kind| signal(kind).map_err(|error| Error::new(ErrorKind::Io, "cannot handle signals").because(error));
         Ok(Signals(Mutex::new((install(SignalKind::terminate())?, install(SignalKind::interrupt())?))))
     }
 

@@ -22,7 +22,10 @@ impl Target {
         let metadata = fs::metadata(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Error::new(
                 ErrorKind::NotFound,
-                format!("no such file or folder: {}; a target is a .wasm, an .onnx or a folder with them", path.display()),
+                format!(
+                    "no such file or folder: {}; a target is a .wasm, an .onnx or a folder with them",
+                    path.display()
+                ),
             ),
             _ => Error::new(ErrorKind::Io, format!("cannot look at {}", path.display())).because(error),
         })?;
@@ -35,10 +38,7 @@ impl Target {
             Some("onnx") => {
                 Ok(Target { name: name.clone(), component: None, models: BTreeMap::from([(name, path.to_owned())]) })
             }
-            _ => Err(Error::invalid(format!(
-                "{} is neither a component (.wasm) nor a model (.onnx)",
-                path.display()
-            ))),
+            _ => Err(Error::invalid(format!("{} is neither a component (.wasm) nor a model (.onnx)", path.display()))),
         }
     }
 
@@ -46,7 +46,8 @@ impl Target {
         // `.` and `..` have no name of their own.
         let absolute = fs::canonicalize(folder).map_err(|error| unreadable(folder, error))?;
         let name = stem(&absolute);
-        let components: Vec<PathBuf> = entries(folder)?.into_iter().filter(|path| extension(path) == Some("wasm")).collect();
+        let components: Vec<PathBuf> =
+            entries(folder)?.into_iter().filter(|path| extension(path) == Some("wasm")).collect();
         let own = components.iter().find(|path| stem(path) == name);
         let component = match (own, components.as_slice()) {
             (Some(own), _) => Some(own.clone()),
@@ -107,7 +108,8 @@ fn highest_version(folder: &Path) -> Result<Option<PathBuf>> {
 /// The entries of a folder, sorted, hidden ones left out.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     let read = || -> std::io::Result<Vec<PathBuf>> {
-        let mut paths: Vec<PathBuf> = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+        let mut paths: Vec<PathBuf> =
+            fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
         paths.retain(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')));
         paths.sort();
         Ok(paths)

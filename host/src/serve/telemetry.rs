@@ -22,13 +22,17 @@ impl LogFormat {
 /// Install the log of this process, once. `level` is a filter: `info`, `debug`, `wharf=debug,ort=warn` …
 pub fn install(format: LogFormat, level: &str) -> Result<()> {
     let filter = EnvFilter::try_new(level)
-        .map_err(|error| Error::invalid(format!("log level {level:?} is no filter; e.g. info or wharf=debug")).because(error))?
+        .map_err(|error| {
+            Error::invalid(format!("log level {level:?} is no filter; e.g. info or wharf=debug")).because(error)
+        })?
         // ONNX Runtime tells its life story at info.
         .add_directive("ort=warn".parse().map_err(|error| Error::new(ErrorKind::Failed, "log filter").because(error))?);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let installed = match format {
         LogFormat::Human => builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => builder.json().flatten_event(false).with_current_span(false).with_span_list(false).try_init(),
+        LogFormat::Json => {
+            builder.json().flatten_event(false).with_current_span(false).with_span_list(false).try_init()
+        }
     };
     installed.map_err(|error| Error::new(ErrorKind::Conflict, "the log is installed already").because(error))
 }

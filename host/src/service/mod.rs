@@ -36,6 +36,14 @@ pub struct Service {
     pub models: BTreeMap<String, Arc<dyn Infer>>,
 }
 
+impl Service {
+    /// How clients of the Open Inference Protocol name a model of this container: its own name when the container is
+    /// called the same, `container/model` otherwise.
+    pub fn model_path(&self, model: &str) -> String {
+        if *self.name == *model { model.to_owned() } else { format!("{}/{model}", self.name) }
+    }
+}
+
 /// Container name to [`Service`]. Cheap to clone; look-ups never wait for a start or a stop.
 #[derive(Clone, Default)]
 pub struct ServiceTable(Arc<RwLock<BTreeMap<Arc<str>, Arc<Service>>>>);

@@ -102,8 +102,12 @@ impl Tensor {
         let mut data = Vec::with_capacity(elements.iter().map(|e| e.as_ref().len() + 4).sum());
         for (index, element) in elements.iter().enumerate() {
             let element = element.as_ref();
-            let length = u32::try_from(element.len())
-                .map_err(|_| TensorError::Argument(format!("BYTES element {index} is {} bytes, the most is 4294967295", element.len())))?;
+            let length = u32::try_from(element.len()).map_err(|_| {
+                TensorError::Argument(format!(
+                    "BYTES element {index} is {} bytes, the most is 4294967295",
+                    element.len()
+                ))
+            })?;
             data.extend_from_slice(&length.to_le_bytes());
             data.extend_from_slice(element);
         }
