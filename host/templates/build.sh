@@ -52,7 +52,7 @@ choose() {
         else add_debian && toolchain=debian
         fi
         ;;
-    *) say "WHARF_GUEST_TOOLCHAIN is \"$WHARF_GUEST_TOOLCHAIN\": write rustup or debian, or unset it"; return 1 ;;
+    *) say "WHARF_GUEST_TOOLCHAIN is \"$WHARF_GUEST_TOOLCHAIN\": write rustup or debian, or unset it"; exit 2 ;;
     esac
 }
 

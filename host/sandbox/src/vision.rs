@@ -23,7 +23,7 @@ impl Host for State {}
 impl HostImage for State {
     fn decode(&mut self, bytes: Vec<u8>) -> Answer<Resource<Image>> {
         let limits = self.picture_limits();
-        self.image_answer(busy(|| Image::decode(&bytes, &limits)))
+        self.image_answer(busy(bytes.len() > FEW_BYTES, || Image::decode(&bytes, &limits)))
     }
 
     async fn decode_body(&mut self, body: Resource<DynInputStream>) -> Answer<Resource<Image>> {
@@ -32,7 +32,7 @@ impl HostImage for State {
             Err(error) => return Ok(Err(error)),
         };
         let limits = self.picture_limits();
-        self.image_answer(busy(|| Image::decode(&bytes, &limits)))
+        self.image_answer(busy(bytes.len() > FEW_BYTES, || Image::decode(&bytes, &limits)))
     }
 
     fn create(&mut self, width: u32, height: u32, color: Color) -> Answer<Resource<Image>> {
@@ -75,7 +75,7 @@ impl HostImage for State {
 
     fn resize(&mut self, handle: Resource<Image>, width: u32, height: u32, filter: Filter) -> Answer<Resource<Image>> {
         let image = self.table.get(&handle)?;
-        let made = busy(|| image.resize(width, height, filter_in(filter), &self.picture_limits()));
+        let made = busy(is_large(image), || image.resize(width, height, filter_in(filter), &self.picture_limits()));
         self.image_answer(made)
     }
 
@@ -121,7 +121,7 @@ impl HostImage for State {
             std: options.std,
         };
         let image = self.table.get(&handle)?;
-        Ok(match busy(|| image.to_tensor(&options, &self.picture_limits())) {
+        Ok(match busy(is_large(image), || image.to_tensor(&options, &self.picture_limits())) {
             Ok(tensor) => self.hold_tensor(tensor)?.map_err(over_limit),
             Err(error) => Err(error_out(error)),
         })
@@ -156,7 +156,7 @@ impl HostImage for State {
 
     fn encode(&mut self, handle: Resource<Image>, format: Format, quality: u8) -> Answer<Vec<u8>> {
         let image = self.table.get(&handle)?;
-        Ok(busy(|| image.encode(format_in(format), quality)).map_err(error_out))
+        Ok(busy(is_large(image), || image.encode(format_in(format), quality)).map_err(error_out))
     }
 
     async fn encode_to(
@@ -167,7 +167,7 @@ impl HostImage for State {
         body: Resource<DynOutputStream>,
     ) -> Answer<()> {
         let image = self.table.get(&handle)?;
-        let encoded = match busy(|| image.encode(format_in(format), quality)) {
+        let encoded = match busy(is_large(image), || image.encode(format_in(format), quality)) {
             Ok(encoded) => encoded,
             Err(error) => return Ok(Err(error_out(error))),
         };
@@ -219,9 +219,18 @@ impl State {
     }
 }
 
-/// Runs work of milliseconds without keeping other tasks from this thread's queue.
-fn busy<T>(work: impl FnOnce() -> T) -> T {
-    tokio::task::block_in_place(work)
+/// Compressed bytes, and pixels, of which work takes no longer than some 5 ms. To tell tokio that a thread is busy makes
+/// it wake another one, which then takes time from a model that uses all cores: not worth it below.
+const FEW_BYTES: usize = 256 << 10;
+const FEW_PIXELS: u64 = 4 << 20;
+
+/// Runs long work without keeping other tasks from this thread's queue; short work just runs.
+fn busy<T>(long: bool, work: impl FnOnce() -> T) -> T {
+    if long { tokio::task::block_in_place(work) } else { work() }
+}
+
+fn is_large(image: &Image) -> bool {
+    u64::from(image.width()) * u64::from(image.height()) > FEW_PIXELS
 }
 
 fn body_failed(error: &StreamError) -> Error {

@@ -200,7 +200,9 @@ impl Recipe {
         let refused = |error: ort::Error<SessionBuilder>| self.refused(error.into(), None);
         let builder = Session::builder(&self.runtime.environment).map_err(|error| self.refused(error, None))?;
         let mut builder = builder.with_optimization_level(level).map_err(refused)?;
-        if width == Width::Narrow {
+        if width == Width::Wide {
+            builder = builder.with_config_entry("session.force_spinning_stop", "1").map_err(refused)?;
+        } else {
             builder =
                 builder.with_independent_thread_pool().map_err(refused)?.with_intra_threads(1).map_err(refused)?;
         }

@@ -4,27 +4,36 @@
 use std::io::{self, Write};
 use std::thread::JoinHandle;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::oneshot;
 use wharf_sandbox::log::LogStream;
 
 use super::telemetry::LogFormat;
 use crate::error::{Error, ErrorKind, Result};
 use crate::runtime::log::LogLine;
 
-pub struct Console(JoinHandle<()>);
+pub struct Console {
+    thread: JoinHandle<()>,
+    stop: oneshot::Sender<()>,
+}
 
 impl Console {
-    /// Wait until every line is written; all senders must be gone.
+    /// Write what has been sent so far and end. Guests that are still being cut off may hold senders: they are not
+    /// waited for.
     pub fn finish(self) {
         // A writer that panicked has lost its lines already.
-        let _ = self.0.join();
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
     }
 }
 
-/// Start the writing thread. It ends when all senders are dropped.
+/// Start the writing thread; call it inside a tokio runtime.
 pub fn spawn(mut lines: Receiver<LogLine>, format: LogFormat) -> Result<Console> {
+    let (stop, mut stopped) = oneshot::channel();
+    let runtime = Handle::current();
     let write = move || {
-        while let Some(line) = lines.blocking_recv() {
+        while let Some(line) = runtime.block_on(next(&mut lines, &mut stopped)) {
             // A closed pipe (`wharf serve | head`) must not stop the services.
             let _ = match line.stream {
                 LogStream::Stdout => write_line(&mut io::stdout().lock(), &line, format),
@@ -33,7 +42,20 @@ pub fn spawn(mut lines: Receiver<LogLine>, format: LogFormat) -> Result<Console>
         }
     };
     let thread = std::thread::Builder::new().name("wharf-console".into()).spawn(write);
-    thread.map(Console).map_err(|error| Error::new(ErrorKind::Io, "cannot start the console thread").because(error))
+    let thread = thread.map_err(|error| Error::new(ErrorKind::Io, "cannot start the console thread").because(error))?;
+    Ok(Console { thread, stop })
+}
+
+/// The next line; `None` when stopped and everything sent before that is written.
+async fn next(lines: &mut Receiver<LogLine>, stopped: &mut oneshot::Receiver<()>) -> Option<LogLine> {
+    tokio::select! {
+        biased;
+        line = lines.recv() => line,
+        _ = stopped, if !stopped.is_terminated() => {
+            lines.close();
+            lines.recv().await
+        }
+    }
 }
 
 fn write_line(out: &mut impl Write, line: &LogLine, format: LogFormat) -> io::Result<()> {

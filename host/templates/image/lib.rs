@@ -8,7 +8,9 @@ const SMALL: u32 = 64;
 
 #[service]
 fn app() -> Router {
-    Router::new().get("/", || Html(include_str!("page.html"))).post("/describe", describe)
+    Router::new()
+        .get("/", || Html(include_str!("page.html")))
+        .post("/describe", describe)
 }
 
 #[derive(Serialize)]
@@ -76,7 +78,13 @@ mod tests {
     #[test]
     fn the_page_is_served_and_other_methods_are_not() {
         assert_eq!(app().call(Request::new(Method::GET, "/")).status(), 200);
-        assert_eq!(app().call(Request::new(Method::GET, "/describe")).status(), 405);
-        assert_eq!(app().call(Request::new(Method::POST, "/describe")).status(), 400);
+        assert_eq!(
+            app().call(Request::new(Method::GET, "/describe")).status(),
+            405
+        );
+        assert_eq!(
+            app().call(Request::new(Method::POST, "/describe")).status(),
+            400
+        );
     }
 }

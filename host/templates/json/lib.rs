@@ -10,7 +10,9 @@ const LONGEST_NAME: usize = 80;
 
 #[service]
 fn app() -> Router {
-    Router::new().get("/", || "POST /greet takes {\"name\": \"Ada\"}\n").post("/greet", greet)
+    Router::new()
+        .get("/", || "POST /greet takes {\"name\": \"Ada\"}\n")
+        .post("/greet", greet)
 }
 
 #[derive(Deserialize)]
@@ -51,7 +53,9 @@ impl fmt::Display for BadName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BadName::Empty => write!(f, "`name` is empty"),
-            BadName::TooLong(length) => write!(f, "`name` has {length} characters, {LONGEST_NAME} at most"),
+            BadName::TooLong(length) => {
+                write!(f, "`name` has {length} characters, {LONGEST_NAME} at most")
+            }
         }
     }
 }
@@ -70,7 +74,11 @@ mod tests {
     use super::*;
 
     fn post(body: &str) -> Response {
-        app().call(Request::new(Method::POST, "/greet").with_header("content-type", "application/json").with_body(body))
+        app().call(
+            Request::new(Method::POST, "/greet")
+                .with_header("content-type", "application/json")
+                .with_body(body),
+        )
     }
 
     #[test]
@@ -84,7 +92,10 @@ mod tests {
     fn the_route_answers_json() {
         let response = post(r#"{"name": "Ada"}"#);
         assert_eq!(response.status(), 200);
-        assert_eq!(response.body(), Some(br#"{"message":"Hello Ada"}"#.as_slice()));
+        assert_eq!(
+            response.body(),
+            Some(br#"{"message":"Hello Ada"}"#.as_slice())
+        );
     }
 
     #[test]
@@ -92,6 +103,9 @@ mod tests {
         assert_eq!(post(r#"{"name": ""}"#).status(), 422);
         assert_eq!(post(r#"{"nam": "Ada"}"#).status(), 422);
         assert_eq!(post("{").status(), 400);
-        assert_eq!(app().call(Request::new(Method::GET, "/greet")).status(), 405);
+        assert_eq!(
+            app().call(Request::new(Method::GET, "/greet")).status(),
+            405
+        );
     }
 }

@@ -1,0 +1,622 @@
+//! What bad input gets: the right status or exit code, a message that helps, neighbours unharmed, and a host that lives.
+//!
+//! In order: pictures, requests, slow and absent clients, guests that misbehave, models, components.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
+
+mod support;
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+
+use serde_json::Value;
+use support::guests::{example, fixture, fixture_model, model, read_source, source};
+use support::host::{Scratch, Shared, TestHost, refused};
+use support::http::Answer;
+use support::{eventually, pictures};
+
+/// `misbehave` with the model `digits`, between the neighbours `digits` and `hello`.
+static HOST: Shared = Shared::new(|| serve_misbehave(&["--memory", "64m", "--max-body", "4m"]));
+
+/// The same, in a hurry: for what is decided by a clock.
+static HURRIED: Shared = Shared::new(|| {
+    serve_misbehave(&["--timeout", "2s", "--header-timeout", "500ms", "--body-timeout", "1s", "--max-in-flight", "3"])
+});
+
+fn serve_misbehave(flags: &[&str]) -> TestHost {
+    let (misbehave, digits, hello) = (fixture("misbehave"), example("digits"), example("hello"));
+    let model = format!("digits={}", model("digits", "digits").display());
+    TestHost::serve(&[&misbehave, &digits, &hello], &[&["-m", &model], flags].concat())
+}
+
+/// The one that was harmed and the ones beside it answer as if nothing had been.
+#[track_caller]
+fn all_is_well(host: &TestHost) {
+    assert_eq!(host.service("misbehave").get("/ok").expect(200).text(), "ok");
+    assert_eq!(host.service("hello").get("/").expect(200).text(), "Hello from Wharf.\n");
+    let seven = read_source("examples/digits/testdata/seven.png");
+    assert_eq!(host.service("digits").post("/predict", &seven).expect(200).json()["digit"], 7);
+}
+
+/// The guest was told no: its own answer says what it was told.
+#[track_caller]
+fn told_no(answer: Answer, kind: &str, message: &str) -> Value {
+    let json = answer.expect(200).json();
+    assert_eq!((&json["outcome"], &json["kind"]), (&"error".into(), &kind.into()), "{json}");
+    assert!(json["message"].as_str().unwrap().contains(message), "{json}");
+    json
+}
+
+/// The host answered in the guest's place.
+#[track_caller]
+fn host_says(answer: Answer, status: u16, message: &str) {
+    let answer = answer.expect(status);
+    assert_eq!(answer.header("content-type"), Some("application/json"));
+    let error = answer.error();
+    assert!(error.contains(message), "{error}");
+}
+
+// ---- pictures ----
+
+#[test]
+fn a_truncated_jpeg() {
+    let host = HOST.get();
+    let jpeg = read_source("examples/facedetection/testdata/people.jpg");
+    let half = &jpeg[..jpeg.len() / 2];
+    host_says(host.service("digits").post("/predict", half), 400, "cut short");
+    told_no(host.service("misbehave").post("/decode", half), "malformed", "cut short");
+    // The head alone.
+    told_no(host.service("misbehave").post("/decode", &jpeg[..20]), "malformed", "");
+    all_is_well(&host);
+}
+
+#[test]
+fn a_png_that_declares_fifty_thousand_pixels_squared() {
+    let host = HOST.get();
+    let bomb = pictures::bomb(50_000, 50_000);
+    let words = "50000 x 50000 pixels: that is 2500000000 pixels, the limit is 67108864";
+    host_says(host.service("digits").post("/predict", &bomb), 413, words);
+    told_no(host.service("misbehave").post("/decode", &bomb), "too-large", words);
+    // Within the limit of pixels, beyond this container's memory of 64 MiB.
+    let large = pictures::bomb(8000, 8000);
+    told_no(host.service("misbehave").post("/decode", &large), "too-large", "8000 x 8000 pixels: that needs");
+    assert!(host.peak_rss() < 600, "{} MiB", host.peak_rss());
+    all_is_well(&host);
+}
+
+#[test]
+fn a_body_of_no_bytes() {
+    let host = HOST.get();
+    host_says(host.service("digits").post("/predict", b""), 400, "expected a picture, the request has no body");
+    told_no(host.service("misbehave").post("/decode", b""), "empty", "");
+    all_is_well(&host);
+}
+
+#[test]
+fn what_is_no_picture() {
+    let host = HOST.get();
+    host_says(host.service("digits").post("/predict", b"GIF89a, which nobody here reads"), 415, "JPEG, PNG");
+    told_no(host.service("misbehave").post("/decode", b"hello"), "unsupported-format", "");
+    all_is_well(&host);
+}
+
+#[test]
+fn the_wrong_content_type() {
+    let host = HOST.get();
+    let seven = read_source("examples/digits/testdata/seven.png");
+    let digits = host.service("digits");
+    let words = "expected a picture (JPEG, PNG or WebP) as the body or in a form, got `text/html`";
+    host_says(digits.post_as("/predict", "text/html; charset=utf-8", &seven), 415, words);
+    // A picture under another picture's name is a picture.
+    assert_eq!(digits.post_as("/predict", "image/jpeg", &seven).expect(200).json()["digit"], 7);
+}
+
+#[test]
+fn json_where_a_picture_belongs() {
+    let host = HOST.get();
+    let digits = host.service("digits");
+    host_says(digits.post_as("/predict", "application/json", br#"{"image":"7"}"#), 415, "got `application/json`");
+    host_says(digits.post("/predict", br#"{"image":"7"}"#), 415, "JPEG, PNG");
+}
+
+#[test]
+fn a_picture_of_nothing() {
+    let host = HOST.get();
+    let blank = pictures::png(&pictures::blank(64, 64));
+    host_says(host.service("digits").post("/predict", &blank), 422, "nothing stands out from the paper");
+}
+
+// ---- requests ----
+
+#[test]
+fn a_body_over_the_limit_that_says_so() {
+    let host = HOST.get();
+    let body = vec![b'x'; (4 << 20) + 1];
+    for path in ["/read-all", "/ignore-body"] {
+        let answer = host.service("misbehave").post(path, &body);
+        assert_eq!(answer.header("connection"), Some("close"), "the rest of the body is still on its way");
+        host_says(answer, 413, "the body is larger than 4194304 bytes, the limit of misbehave");
+    }
+    let exact = host.service("misbehave").post("/read-all", &body[1..]).expect(200);
+    assert_eq!(exact.json()["length"], 4 << 20);
+    all_is_well(&host);
+}
+
+#[test]
+fn a_body_over_the_limit_that_hides_it() {
+    let host = HOST.get();
+    let chunked = |path: &str| {
+        let mut exchange = host.service("misbehave").connect();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
+        let _ = exchange.write(head.as_bytes());
+        let piece = [b"10000\r\n".as_slice(), &[b'x'; 0x10000], b"\r\n"].concat();
+        // 6 MiB; the host closes before.
+        let _ = (0..96).try_for_each(|_| exchange.write(&piece)).and_then(|()| exchange.write(b"0\r\n\r\n"));
+        exchange.answer().unwrap()
+    };
+    host_says(chunked("/read-all"), 413, "the body is larger than 4194304 bytes");
+    host_says(chunked("/decode"), 413, "the body is larger than 4194304 bytes");
+    all_is_well(&host);
+}
+
+#[test]
+fn an_unknown_route() {
+    let host = HOST.get();
+    host_says(host.service("digits").get("/nowhere"), 404, "/nowhere");
+    host_says(host.service("digits").post("/predict/", b""), 404, "/predict/");
+}
+
+#[test]
+fn a_wrong_or_unknown_method() {
+    let host = HOST.get();
+    for method in ["GET", "DELETE", "BREW"] {
+        let answer = host.service("digits").request(method, "/predict", &[], b"");
+        assert_eq!(answer.header("allow"), Some("POST"), "{method}: {answer:?}");
+        host_says(answer, 405, method);
+    }
+    all_is_well(&host);
+}
+
+#[test]
+fn what_is_no_http() {
+    let host = HOST.get();
+    let cases: [(&[u8], u16); 5] = [
+        (b"hello?\r\n\r\n", 400),
+        (b"GET / HTTP/9.9\r\nhost: x\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nno colon here\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 TLS to a port without it", 400),
+        (b"POST /ok HTTP/1.1\r\nhost: x\r\ncontent-length: many\r\n\r\n", 400),
+    ];
+    for (bytes, status) in cases {
+        let mut exchange = host.service("misbehave").connect();
+        exchange.write(bytes).unwrap();
+        exchange.finish();
+        assert_eq!(
+            exchange.answer().map(|answer| answer.status).unwrap(),
+            status,
+            "{}",
+            String::from_utf8_lossy(bytes)
+        );
+    }
+    let endless = [b"GET /ok HTTP/1.1\r\nhost: x\r\nx: ".as_slice(), &[b'x'; 1 << 20], b"\r\n\r\n"].concat();
+    let mut exchange = host.service("misbehave").connect();
+    let _ = exchange.write(&endless);
+    assert_eq!(exchange.answer().unwrap().status, 431);
+    all_is_well(&host);
+}
+
+#[test]
+fn chunks_that_are_none() {
+    let host = HOST.get();
+    for garbage in ["zz\r\nhello\r\n", "5\r\nhello, more than five", "fffffffffffffffff\r\nx"] {
+        let mut exchange = host.service("misbehave").connect();
+        let head = "POST /read-all HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+        exchange.write([head, garbage].concat().as_bytes()).unwrap();
+        exchange.finish();
+        match exchange.answer() {
+            Ok(answer) if answer.status == 400 => {}
+            Ok(answer) => _ = told_no(answer, "connection-terminated", ""),
+            Err(error) => panic!("{garbage:?}: {error}"),
+        }
+    }
+    all_is_well(&host);
+}
+
+#[test]
+fn the_http_of_old_clients() {
+    let host = HOST.get();
+    let mut exchange = host.service("misbehave").connect();
+    exchange.write(b"GET /ok HTTP/1.0\r\n\r\n").unwrap();
+    let answer = exchange.answer().unwrap().expect(200);
+    assert_eq!(answer.text(), "ok");
+}
+
+// ---- slow and absent clients ----
+
+#[test]
+fn headers_that_do_not_arrive() {
+    let host = HURRIED.get();
+    let mut exchange = host.service("misbehave").connect();
+    exchange.write(b"GET /ok HTTP/1.1\r\nhost: ").unwrap();
+    assert_eq!(exchange.answer().expect("408 before the connection is closed").status, 408);
+    all_is_well(&host);
+}
+
+#[test]
+fn a_body_that_does_not_arrive() {
+    let host = HURRIED.get();
+    for path in ["/read-all", "/decode"] {
+        let mut exchange = host.service("misbehave").connect();
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nthe beginning");
+        exchange.write(head.as_bytes()).unwrap();
+        let answer = exchange.answer().unwrap();
+        assert_eq!(answer.header("connection"), Some("close"));
+        host_says(answer, 408, "the body did not arrive within 1 s");
+    }
+    all_is_well(&host);
+}
+
+#[test]
+fn a_body_that_trickles() {
+    let host = HURRIED.get();
+    let mut exchange = host.service("digits").connect();
+    exchange.write(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n").unwrap();
+    let answer = std::thread::scope(|scope| {
+        let sender = exchange.another();
+        // Each byte is in time; all of them are not.
+        scope.spawn(move || {
+            (0..100).try_for_each(|_| {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                (&sender).write_all(b"x")
+            })
+        });
+        exchange.answer().unwrap()
+    });
+    host_says(answer, 408, "the body did not arrive within 1 s");
+    all_is_well(&host);
+}
+
+#[test]
+fn a_client_that_leaves_while_it_sends() {
+    let host = HOST.get();
+    let guest = host.service("misbehave");
+    let exchange = guest.connect();
+    exchange.write(b"POST /read-all HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nthe beginning").unwrap();
+    drop(exchange);
+    all_is_well(&host);
+}
+
+#[test]
+fn a_client_that_leaves_while_it_waits() {
+    // Alone in its host, so that the gauge shows this request and no other.
+    let host = TestHost::serve(&[&fixture("misbehave")], &["--max-in-flight", "1", "--timeout", "1h"]);
+    let guest = host.service("misbehave");
+    for path in ["/sleep?ms=3600000", "/loop", "/big-body?bytes=900000000"] {
+        let exchange = guest.send("GET", path, &[], b"");
+        eventually("the request is in flight", || guest.get("/ok").status == 503);
+        drop(exchange);
+        eventually("the place of who left is free", || guest.get("/ok").status == 200);
+    }
+    eventually("nothing is in flight", || host.in_flight("misbehave") == 0.0);
+}
+
+#[test]
+fn more_requests_than_the_limit() {
+    let host = TestHost::serve(&[&fixture("misbehave"), &example("hello")], &["--max-in-flight", "2"]);
+    let guest = host.service("misbehave");
+    let mut slow: Vec<_> = (0..2).map(|_| guest.send("GET", "/sleep?ms=2000", &[], b"")).collect();
+    eventually("both are in flight", || host.in_flight("misbehave") == 2.0);
+    let answer = guest.get("/ok");
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    host_says(answer, 503, "misbehave is busy: 2 requests are in flight, its limit; try again");
+    // The limit is each service's own.
+    host.service("hello").get("/").expect(200);
+    for exchange in &mut slow {
+        exchange.answer().unwrap().expect(200);
+    }
+    eventually("there is room again", || guest.get("/ok").status == 200);
+    assert!(host.metric(r#"wharf_http_refused_total{container="misbehave",reason="busy"}"#) >= 1.0);
+}
+
+// ---- guests ----
+
+#[test]
+fn a_guest_that_traps() {
+    let host = HOST.get();
+    host_says(host.service("misbehave").get("/trap"), 500, "misbehave crashed; its log says where");
+    host.log().wait_for("reason", |line| line.is_from("misbehave") && line.line().contains("unreachable"));
+    all_is_well(&host);
+}
+
+#[test]
+fn a_guest_that_panics() {
+    let host = HOST.get();
+    host_says(host.service("misbehave").get("/panic"), 500, "misbehave crashed; its log says where");
+    host.log().wait_for("guest's words", |line| line.line().contains("this guest panics when asked to"));
+    all_is_well(&host);
+}
+
+#[test]
+fn a_guest_that_traps_midway() {
+    let host = HOST.get();
+    for path in ["/trap-midway", "/drop-body"] {
+        let answer = host.service("misbehave").get(path);
+        assert_eq!((answer.status, answer.complete), (200, false), "{path}: {}", answer.text());
+    }
+    host.log().wait_for("reason", |line| line.message() == "response cut short");
+    all_is_well(&host);
+}
+
+#[test]
+fn a_guest_without_a_response() {
+    let host = HOST.get();
+    host_says(host.service("misbehave").get("/no-response"), 500, "misbehave ended without a response");
+    all_is_well(&host);
+}
+
+#[test]
+fn a_guest_that_loops_for_ever() {
+    let host = HURRIED.get();
+    host_says(host.service("misbehave").get("/loop"), 504, "misbehave gave no answer within 2 s");
+    all_is_well(&host);
+}
+
+#[test]
+fn a_guest_that_waits_for_ever() {
+    let host = HURRIED.get();
+    host_says(host.service("misbehave").get("/sleep?ms=3600000"), 504, "misbehave gave no answer within 2 s");
+    all_is_well(&host);
+}
+
+#[test]
+fn a_guest_that_allocates_without_end() {
+    let host = HOST.get();
+    let words = "misbehave ran out of memory: its limit is 64 MiB (--memory)";
+    host_says(host.service("misbehave").get("/alloc"), 500, words);
+    told_no(host.service("misbehave").get("/grow?pages=1024"), "memory", "denied");
+    told_no(host.service("misbehave").get("/grow"), "memory", "denied");
+    assert!(host.peak_rss() < 600, "{} MiB", host.peak_rss());
+    all_is_well(&host);
+}
+
+#[test]
+fn a_guest_that_recurses_without_end() {
+    let host = HOST.get();
+    host_says(host.service("misbehave").get("/recurse"), 500, "misbehave crashed; its log says where");
+    host.log().wait_for("reason", |line| line.line().contains("call stack exhausted"));
+    all_is_well(&host);
+}
+
+#[test]
+fn a_guest_that_writes_a_gigabyte_to_its_log() {
+    let host = serve_misbehave(&["--timeout", "120s"]);
+    let mut flood = host.service("misbehave").send("GET", "/log-flood", &[], b"");
+    eventually("the flood has begun", || host.log().bytes() > 1 << 20);
+    all_is_well(&host);
+    let json = flood.answer().unwrap().expect(200).json();
+    assert!(json["written"].as_u64().unwrap() >= 1_000_000_000, "{json}");
+    assert!(host.peak_rss() < 600, "{} MiB", host.peak_rss());
+    all_is_well(&host);
+}
+
+#[test]
+fn a_guest_that_returns_two_gigabytes() {
+    let host = serve_misbehave(&["--timeout", "120s"]);
+    let mut exchange = host.service("misbehave").send("GET", "/big-body", &[], b"");
+    let (status, length, complete) = exchange.measure().unwrap();
+    assert_eq!((status, complete), (200, false));
+    assert!(length <= 1 << 30, "the limit of --max-response is 1 GiB, {length} bytes came");
+    let cut = host.log().wait_for("reason", |line| line.message() == "response cut short");
+    assert!(cut.text.contains("the response is larger than 1073741824 bytes"), "{}", cut.text);
+    assert!(host.peak_rss() < 600, "{} MiB", host.peak_rss());
+    all_is_well(&host);
+}
+
+#[test]
+fn a_response_slower_than_the_deadline_is_cut() {
+    let host = HURRIED.get();
+    // Read by nobody: the guest can write no more, and the deadline passes.
+    let mut exchange = host.service("misbehave").send("GET", "/big-body?bytes=900000000", &[], b"");
+    host.log().wait_for("reason", |line| line.text.contains("the response was not complete within 2 s"));
+    let (status, _, complete) = exchange.measure().unwrap();
+    assert_eq!((status, complete), (200, false));
+    all_is_well(&host);
+}
+
+#[test]
+fn a_guest_that_asks_its_model_wrongly() {
+    let host = HOST.get();
+    let guest = host.service("misbehave");
+    let cases = [
+        ("/infer-wrong-shape", ["image", "[1, 3]"]),
+        ("/infer-wrong-dtype", ["image", "INT64"]),
+        ("/infer-wrong-name", ["picture", "image"]),
+        ("/infer-missing-input", ["image", ""]),
+    ];
+    for (path, words) in cases {
+        for word in words {
+            told_no(guest.get(path), "invalid-argument", word);
+        }
+    }
+    told_no(guest.get("/tensor-wrong-size"), "invalid-argument", "3");
+    for way in ["handles", "data", "start", "abandon"] {
+        assert_eq!(guest.get(&format!("/infer?way={way}")).expect(200).json()["outcome"], "ok", "{way}");
+    }
+    all_is_well(&host);
+}
+
+#[test]
+fn a_guest_that_opens_a_model_of_somebody_else() {
+    let host = HOST.get();
+    let guest = host.service("misbehave");
+    told_no(guest.get("/open-foreign"), "not-found", "not-mine");
+    // Served in this very host, but by another container, and as a path.
+    let hello = TestHost::serve(&[&fixture("misbehave"), &model("digits", "digits")], &[]);
+    told_no(hello.service("misbehave").get("/infer?model=digits"), "not-found", "digits");
+    for path in ["../digits", "/etc/passwd", "digits/digits", "digits.onnx"] {
+        told_no(guest.get(&format!("/infer?model={path}")), "not-found", path);
+    }
+}
+
+#[test]
+fn a_guest_that_hoards_what_the_host_holds_for_it() {
+    let host = HOST.get();
+    let guest = host.service("misbehave");
+    let json = told_no(guest.get("/many-tensors"), "invalid-argument", "memory limit");
+    assert!((40..64).contains(&json["made"].as_u64().unwrap()), "of 64 MiB: {json}");
+    // Small ones are not free either.
+    let json = told_no(guest.get("/many-tensors?bytes=1"), "invalid-argument", "memory limit");
+    assert!(json["made"].as_u64().unwrap() < 1_000_000, "{json}");
+    told_no(guest.get("/big-image"), "too-large", "60000 x 60000 pixels");
+    assert!(host.peak_rss() < 600, "{} MiB", host.peak_rss());
+    all_is_well(&host);
+}
+
+#[test]
+fn a_guest_that_wants_out() {
+    let host = HOST.get();
+    let open = host.service("hello").0;
+    for authority in ["127.0.0.1:1", &open.to_string(), "example.org"] {
+        let answer = host.service("misbehave").get(&format!("/egress?authority={authority}")).expect(200).json();
+        assert_eq!(answer["outcome"], "error", "{authority}: {answer}");
+        assert_eq!(answer["kind"], "http-request-denied", "{authority}: {answer}");
+    }
+    all_is_well(&host);
+}
+
+// ---- models ----
+
+/// The host does not start with this model, and says all of `words`.
+#[track_caller]
+fn model_refused(name: &str, content: &[u8], words: &[&str]) {
+    let scratch = Scratch::new();
+    let file = scratch.file(&format!("{name}.onnx"), content);
+    let ended = refused(&[&file], &[]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    for word in [&[file.to_str().unwrap(), &format!("model {name:?}")], words].concat() {
+        assert!(ended.stderr.contains(word), "{word:?} is not in:\n{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_model_that_is_cut_short() {
+    let whole = fs::read(model("digits", "digits")).unwrap();
+    let half = &whole[..whole.len() / 2];
+    model_refused("half", half, &[&format!("{} bytes that are cut short or no ONNX file", half.len())]);
+    model_refused("empty", b"", &["which is empty"]);
+}
+
+#[test]
+fn a_model_that_is_no_onnx() {
+    model_refused("letter", b"Dear sir or madam, this is a letter.", &["36 bytes that are cut short or no ONNX file"]);
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n";
+    model_refused("pointer", pointer, &["Git LFS pointer", "run `git lfs pull`"]);
+}
+
+#[test]
+fn a_model_of_a_newer_opset() {
+    let newer = fs::read(fixture_model("newer-opset")).unwrap();
+    model_refused("newer", &newer, &["made for a newer ONNX", "export it with a lower opset_version"]);
+}
+
+#[test]
+fn a_model_that_cannot_be_served() {
+    let sequence = fs::read(fixture_model("sequence")).unwrap();
+    model_refused("sequence", &sequence, &["cannot serve model \"sequence\""]);
+}
+
+#[test]
+fn a_model_that_is_missing() {
+    let ended = refused(&[Path::new("no-such-model.onnx")], &[]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("no such file or folder: no-such-model.onnx"), "{}", ended.stderr);
+
+    let ended = refused(&[&fixture("misbehave")], &["-m", "digits=no-such-model.onnx"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("model \"digits\": cannot read no-such-model.onnx"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_bad_model_beside_a_good_component_stops_the_start() {
+    let ended = refused(&[&fixture("misbehave")], &["-m", &format!("digits={}", source("LICENSE").display())]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("cannot load model \"digits\"") && ended.stderr.contains("LICENSE"),
+        "{}",
+        ended.stderr
+    );
+}
+
+// ---- components ----
+
+/// The host does not start with this component, and says so.
+#[track_caller]
+fn component_refused(file: &Path, message: &str) {
+    let ended = refused(&[file], &[]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    let sentence = format!("{} is not a service: {message}", file.display());
+    assert!(ended.stderr.contains(&sentence), "{sentence:?} is not in:\n{}", ended.stderr);
+}
+
+#[test]
+fn a_component_that_is_none() {
+    let scratch = Scratch::new();
+    component_refused(
+        &scratch.file("text.wasm", b"GIF89a"),
+        "not WebAssembly: it starts with \"GIF8\", not with \\0asm",
+    );
+    component_refused(&scratch.file("empty.wasm", b""), "not WebAssembly: it starts with nothing (the file is empty)");
+    let whole = fs::read(fixture("misbehave")).unwrap();
+    let half = scratch.file("half.wasm", &whole[..whole.len() / 2]);
+    component_refused(&half, "");
+}
+
+#[test]
+fn a_module_that_no_toolchain_of_ours_made() {
+    let module = wat::parse_str(r#"(module (func (export "run")))"#).unwrap();
+    let file = Scratch::new();
+    component_refused(&file.file("plain.wasm", &module), "a core module that wit-bindgen did not make");
+}
+
+#[test]
+fn a_component_without_the_export() {
+    component_refused(&fixture("no-handler"), "it does not export wasi:http/incoming-handler@0.2");
+    let job = wat::parse_str(r#"(component (instance $i) (export "wasi:cli/run@0.2.0" (instance $i)))"#).unwrap();
+    let scratch = Scratch::new();
+    let file = scratch.file("job.wasm", &job);
+    let ended = refused(&[&file], &[]);
+    assert!(ended.stderr.contains("(wasi:cli/run is a job: it runs once and ends)"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_component_that_imports_what_we_do_not_offer() {
+    component_refused(
+        &fixture("unknown-import"),
+        "it imports what this host does not offer: acme:gadget/spin@1.0.0; offered are wasi:cli",
+    );
+}
+
+#[test]
+fn a_component_of_wasi_0_3() {
+    let component = wat::parse_file(source("host/tests/guests/wasi03.wat")).unwrap();
+    let scratch = Scratch::new();
+    component_refused(
+        &scratch.file("newer.wasm", &component),
+        "it is written for WASI 0.3 (wasi:http/handler@0.3.0), which this host does not run yet; build it against",
+    );
+}
+
+#[test]
+fn a_component_whose_handler_is_of_another_type() {
+    let wrong = r#"(component (instance $i) (export "wasi:http/incoming-handler@0.2.0" (instance $i)))"#;
+    let scratch = Scratch::new();
+    component_refused(&scratch.file("shell.wasm", &wat::parse_str(wrong).unwrap()), "it does not fit this host: ");
+}
+
+#[test]
+fn a_memory_limit_that_cannot_be() {
+    let ended = refused(&[&fixture("misbehave")], &["--memory", "1m"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("memory limit of 1048576 bytes: this host accepts 4194304 to"), "{}", ended.stderr);
+}

@@ -1,0 +1,1 @@
+//! Headless Chromium over its debugging pipe.
