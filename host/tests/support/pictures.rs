@@ -41,6 +41,12 @@ pub fn enlarged(image: &Image, times: u32) -> Image {
     image.resize(image.width() * times, image.height() * times, Filter::Bilinear, &Limits::default()).unwrap()
 }
 
+/// More black on every side.
+pub fn with_margin(image: &Image, margin: u32) -> Image {
+    let black = Color { r: 0, g: 0, b: 0, a: 255 };
+    image.pad(margin, margin, margin, margin, black, &Limits::default()).unwrap()
+}
+
 /// Bright where it was dark.
 pub fn inverted(image: &Image) -> Image {
     let pixels = image.pixels().iter().map(|value| 255 - value).collect();

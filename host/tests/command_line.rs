@@ -1,0 +1,203 @@
+//! The command line as people and scripts see it: help, mistakes, exit codes, completions.
+//!
+//! Help is pinned in `golden/`. After a change on purpose, write it anew with `WHARF_BLESS=1 cargo test --test
+//! command_line` and read the difference.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
+
+mod support;
+
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use support::guests::{example, library};
+use support::host::{Ended, Scratch, WHARF, run};
+
+/// The program with nothing of the caller's environment that it reads.
+fn wharf(arguments: &[&str]) -> Command {
+    let mut command = Command::new(WHARF);
+    command.args(arguments).env_remove("ORT_DYLIB_PATH").env_remove("WHARF_DATA").env_remove("WHARF_LOG");
+    // Help is as wide as the terminal; there is none here.
+    command.env_remove("COLUMNS");
+    command
+}
+
+#[track_caller]
+fn ends(ended: &Ended, code: i32, words: &[&str]) {
+    assert_eq!(ended.code, Some(code), "{ended:?}");
+    for word in words {
+        assert!(ended.stderr.contains(word), "{word:?} is not in:\n{}", ended.stderr);
+    }
+}
+
+#[test]
+fn help_is_as_it_was() {
+    for verb in ["", "serve", "doctor", "componentize", "new", "completion"] {
+        let arguments: Vec<&str> = [verb, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+        let ended = run(&mut wharf(&arguments));
+        ends(&ended, 0, &[]);
+        golden(&format!("help{}{verb}.txt", if verb.is_empty() { "" } else { "-" }), &ended.stdout);
+    }
+}
+
+fn golden(name: &str, seen: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if env::var_os("WHARF_BLESS").is_some() {
+        fs::write(&path, seen).unwrap();
+    }
+    let expected = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        seen == expected,
+        "{name} has changed: WHARF_BLESS=1 writes it anew. It was:\n{expected}\nand is:\n{seen}"
+    );
+}
+
+#[test]
+fn the_version_is_the_packages() {
+    let ended = run(&mut wharf(&["--version"]));
+    assert_eq!((ended.code, ended.stdout), (Some(0), format!("wharf {}\n", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn no_verb_and_no_target_ask_for_one() {
+    ends(&run(&mut wharf(&[])), 2, &["Usage: wharf", "serve", "doctor"]);
+    ends(&run(&mut wharf(&["serve"])), 2, &["<TARGET>..."]);
+    ends(&run(&mut wharf(&["dock"])), 2, &["unrecognized subcommand 'dock'"]);
+}
+
+#[test]
+fn mistakes_name_the_flag_and_the_way_out() {
+    let hello = example("hello");
+    let hello = hello.to_str().unwrap();
+    let cases: [(&[&str], &[&str]); 11] = [
+        (&["--memory", "5x"], &["--memory", "\"x\" is no unit of size; use b, k, m or g, e.g. 256m"]),
+        (&["--memory", "lots"], &["--memory", "is no number; e.g. 256m"]),
+        (&["--timeout", "5 parsecs"], &["--timeout", "is no unit of time; use ms, s, m or h, e.g. 30s"]),
+        (&["--timeout", "0"], &["--timeout", "a limit of no time at all answers nothing"]),
+        (&["-p", "70000"], &["--publish", "\"70000\" is no port (0 to 65535)", "e.g. 127.0.0.1:5000:5000"]),
+        (&["-p", "1.2.3:5000:5000"], &["--publish", "\"1.2.3\" is no IP address"]),
+        (&["-v", "data"], &["--volume", "write HOST:GUEST or HOST:GUEST:ro"]),
+        (&["-v", "here:there"], &["--volume", "the guest's path \"there\" must start with /"]),
+        (&["-m", "digits"], &["--model", "write NAME=FILE, e.g. digits=models/digits.onnx"]),
+        (&["--instance-max-requests", "0"], &["--instance-max-requests", "0 is not in 1.."]),
+        (&["--http", "8000"], &["--http", "invalid socket address"]),
+    ];
+    for (flags, words) in cases {
+        ends(&run(wharf(&["serve", hello]).args(flags)), 2, words);
+    }
+    let names = ["--name", "a", "--name", "b"];
+    let words = ["2 --name for 1 targets: the n-th --name belongs to the n-th target"];
+    ends(&run(wharf(&["serve", hello]).args(names)), 2, &words);
+    ends(&run(&mut wharf(&["serve", hello, "--log-level", "=="])), 2, &["log level \"==\" is no filter; e.g. info"]);
+}
+
+#[test]
+fn componentize_says_what_it_cannot_take() {
+    let scratch = Scratch::new();
+    let output = scratch.0.join("out.wasm");
+    let output = output.to_str().unwrap();
+    let text = scratch.file("text.wasm", b"hello");
+    let words = ["text.wasm cannot become a component: not WebAssembly: it starts with \"hell\""];
+    ends(&run(&mut wharf(&["componentize", text.to_str().unwrap(), "-o", output])), 2, &words);
+    ends(&run(&mut wharf(&["componentize", "nowhere.wasm", "-o", output])), 1, &["cannot read nowhere.wasm"]);
+    assert!(!Path::new(output).exists());
+}
+
+// ---- ONNX Runtime, found or not ----
+
+#[test]
+fn doctor_is_content_where_the_main_job_can_run() {
+    let scratch = Scratch::new();
+    let mut command = wharf(&["doctor", "--data"]);
+    let ended = run(command.arg(&scratch.0).env("ORT_DYLIB_PATH", library()));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.ends_with("This machine can serve.\n"), "{}", ended.stdout);
+    for line in ["ok  host ", "ok  sandbox ", "ok  onnxruntime ", "ok  device cpu ", "ok  cache ", "cores "] {
+        assert!(ended.stdout.contains(line), "{line:?} is not in:\n{}", ended.stdout);
+    }
+    assert!(ended.stdout.contains(library().file_name().unwrap().to_str().unwrap()), "{}", ended.stdout);
+}
+
+#[test]
+fn doctor_speaks_json() {
+    let scratch = Scratch::new();
+    let mut command = wharf(&["doctor", "--format", "json", "--data"]);
+    let ended = run(command.arg(&scratch.0).env("ORT_DYLIB_PATH", library()));
+    let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    let of = |name: &str| findings.iter().find(|finding| finding["name"] == name).unwrap();
+    assert_eq!((&of("onnxruntime")["usable"], &of("onnxruntime")["required"]), (&true.into(), &true.into()));
+    assert_eq!(of("device cuda")["required"], false);
+}
+
+/// Where the host looks when nobody names a library. `LD_LIBRARY_PATH` is empty, yet the system may have one.
+#[test]
+fn without_a_library_doctor_says_where_it_looked() {
+    let scratch = Scratch::new();
+    let ended = run(wharf(&["doctor", "--data"]).arg(&scratch.0).env("LD_LIBRARY_PATH", ""));
+    if ended.code == Some(0) {
+        return support::guests::skip("this machine has no ONNX Runtime of its own to be missing: it has one");
+    }
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stdout.contains("--  onnxruntime "), "{}", ended.stdout);
+    let data = scratch.0.join("lib").display().to_string();
+    for place in [Path::new(WHARF).parent().unwrap().to_str().unwrap(), &data, "the system's library path"] {
+        assert!(ended.stdout.contains(place), "{place} is not in:\n{}", ended.stdout);
+    }
+    assert!(ended.stdout.contains("fetch it with `cargo xtask onnxruntime`"), "{}", ended.stdout);
+    assert!(ended.stdout.ends_with("This machine cannot serve yet: see the lines with --.\n"), "{}", ended.stdout);
+}
+
+#[test]
+fn a_library_that_is_none_is_named() {
+    let hello = example("hello");
+    let hello = hello.to_str().unwrap();
+    let scratch = Scratch::new();
+    let text = scratch.file("libonnxruntime.so", b"no library at all");
+    let text = text.to_str().unwrap();
+    let flag = run(&mut wharf(&["serve", hello, "--http", "127.0.0.1:0", "--onnxruntime", text]));
+    ends(&flag, 125, &["ONNX Runtime's library", "the given path", text, "cargo xtask onnxruntime"]);
+    let variable = run(wharf(&["serve", hello, "--http", "127.0.0.1:0"]).env("ORT_DYLIB_PATH", "/nowhere/lib.so"));
+    ends(&variable, 125, &["ORT_DYLIB_PATH (/nowhere/lib.so)"]);
+    let doctor = run(&mut wharf(&["doctor", "--onnxruntime", text]));
+    assert_eq!(doctor.code, Some(1), "{doctor:?}");
+    assert!(doctor.stdout.contains(text), "{}", doctor.stdout);
+}
+
+#[test]
+fn a_library_in_the_data_folder_is_found() {
+    let scratch = Scratch::new();
+    fs::create_dir_all(scratch.0.join("lib")).unwrap();
+    std::os::unix::fs::symlink(library(), scratch.0.join("lib/libonnxruntime.so.1.31.1")).unwrap();
+    let ended = run(wharf(&["doctor"]).env("WHARF_DATA", &scratch.0));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+// ---- completions ----
+
+#[test]
+fn completions_for_every_shell() {
+    for (shell, word) in [("bash", "_wharf()"), ("zsh", "#compdef wharf"), ("fish", "complete -c wharf")] {
+        let ended = run(&mut wharf(&["completion", shell]));
+        ends(&ended, 0, &[]);
+        assert!(ended.stdout.contains(word), "{shell}:\n{}", ended.stdout);
+    }
+}
+
+#[test]
+fn bash_completes_a_verb() {
+    let script = format!(
+        "source <({WHARF} completion bash) && COMP_WORDS=(wharf se) && COMP_CWORD=1 && _wharf wharf se wharf && \
+         echo \"${{COMPREPLY[@]}}\""
+    );
+    let ended = run(Command::new("bash").args(["--norc", "-c", &script]));
+    assert_eq!((ended.code, ended.stdout.trim()), (Some(0), "serve"), "{ended:?}");
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let ended = run(Command::new("sh").args(["-c", &format!("{WHARF} doctor | head -c 1; {WHARF} --help | head -c 1")]));
+    assert!(!ended.stderr.contains("panicked"), "{ended:?}");
+}
