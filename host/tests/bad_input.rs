@@ -88,7 +88,11 @@ fn a_png_that_declares_fifty_thousand_pixels_squared() {
 #[test]
 fn a_body_of_no_bytes() {
     let host = HOST.get();
-    host_says(host.service("digits").post("/predict", b""), 400, "no bytes to decode: expected a JPEG, PNG or WebP picture");
+    host_says(
+        host.service("digits").post("/predict", b""),
+        400,
+        "no bytes to decode: expected a JPEG, PNG or WebP picture",
+    );
     told_no(host.service("misbehave").post("/decode", b""), "empty", "");
     all_is_well(&host);
 }

@@ -202,15 +202,16 @@ fn wasi_nn_says_what_is_wrong() {
     let wasm = example("wasi-nn").join("wasi-nn.wasm");
     let host = TestHost::serve(&[&wasm], &["-m", &digits]);
     let guest = host.service("wasi-nn");
-    assert_eq!(guest.post("/classify", b"[1,2,3]").expect(400).error(), "the body has 3 numbers; send 64, row by row");
-    assert!(guest.post("/classify", b"").expect(400).error().contains("empty"));
+    let text = |body: &[u8], status| guest.post("/classify", body).expect(status).text();
+    assert_eq!(text(b"[1,2,3]", 400), "the body has 3 numbers; send 64, row by row\n");
+    assert!(text(b"", 400).contains("empty"));
     // Another model under that name.
     let pixels = format!("{:?}", [0.0; 64]);
-    let error = guest.post("/classify", pixels.as_bytes()).expect(500).error();
+    let error = text(pixels.as_bytes(), 500);
     assert!(error.starts_with("wasi:nn invalid-argument: "), "{error}");
 
     let without = TestHost::serve(&[&wasm], &[]);
-    let error = without.service("wasi-nn").post("/classify", pixels.as_bytes()).expect(404).error();
+    let error = without.service("wasi-nn").post("/classify", pixels.as_bytes()).expect(404).text();
     assert!(error.starts_with("wasi:nn not-found: "), "{error}");
 }
 

@@ -70,9 +70,8 @@ fn only_the_outputs_asked_for() {
 #[test]
 fn binary_in_binary_out() {
     let host = HOST.get();
-    let input = |name: &str| {
-        json!({"name": name, "shape": [1, 3], "datatype": "FP32", "parameters": {"binary_data_size": 12}})
-    };
+    let input =
+        |name: &str| json!({"name": name, "shape": [1, 3], "datatype": "FP32", "parameters": {"binary_data_size": 12}});
     let parameters = json!({"binary_data_output": true});
     let head = json!({"inputs": [input("a"), input("b")], "parameters": parameters}).to_string();
     let body = [head.as_bytes(), &bytes(&[1.0, 2.0, 3.0]), &bytes(&[0.5, 0.5, 0.5])].concat();
@@ -157,13 +156,22 @@ fn errors_say_what_is_wrong() {
     assert_eq!(error, "unknown model \"nothing\"; this host serves digits, sum");
     let error = http.get("/v2/models/sum/versions/7").expect(404).error();
     assert_eq!(error, "model \"sum\" has no version \"7\", only \"1\"");
-    assert!(http.get("/v3").expect(404).error().starts_with("no endpoint at /v3; see /v2,"));
+    assert!(http.get("/v2/nope").expect(404).error().starts_with("no endpoint at /v2/nope; see /v2, /v2/health/ready"));
     let wrong = http.get("/v2/models/sum/infer").expect(405);
     assert_eq!(wrong.header("allow"), Some("POST"));
     let gzip = http.request("POST", "/v2/models/sum/infer", &[("content-encoding", "gzip")], b"x").expect(501);
     assert!(gzip.error().contains("gzip"));
     let large = http.post("/v2/models/sum/infer", &vec![b' '; 2 << 20]).expect(413);
     assert_eq!(large.error(), "the body is larger than the limit of 1048576 bytes");
+}
+
+#[test]
+fn an_unknown_path_of_the_hosts_port_gets_a_sentence() {
+    let host = HOST.get();
+    for path in ["/v3", "/predict", "/v2/models"] {
+        assert!(host.http().get(path).expect(404).error().contains(path), "{path}");
+    }
+    assert_eq!(host.http().post("/metrics", b"").expect(405).header("allow"), Some("GET,HEAD"));
 }
 
 #[test]

@@ -36,7 +36,9 @@ fn page(client: Client, path: &str, parts: &[&str]) -> Option<Browser> {
 #[test]
 fn a_picture_dropped_on_digits_is_read() {
     let host = HOST.get();
-    let Some(mut browser) = page(host.service("digits"), "/", &["canvas", "input[type=file]", "#clear"]) else { return };
+    let Some(mut browser) = page(host.service("digits"), "/", &["canvas", "input[type=file]", "#clear"]) else {
+        return;
+    };
     browser.drop_file("canvas", &source("examples/digits/testdata/seven.png"));
     browser.until("document.getElementById('digit').textContent !== ''");
     assert_eq!(browser.text("#digit"), "7");

@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Make a new service: a Rust crate that builds to WebAssembly, with tests, README and Dockerfile.
+/// Make a new service: a Rust crate that builds to WebAssembly, with tests, README and Dockerfile
 ///
 /// Examples:
 ///   wharf new thumbnails

@@ -17,10 +17,11 @@ use crate::serve::config::{Publish, ServeConfig};
 use crate::serve::target::Target;
 use crate::serve::telemetry::{self, LogFormat};
 
-/// Serve components and models in the foreground.
+/// Serve components and models in the foreground
 ///
-/// TARGET is a component (.wasm), a model (.onnx), or a folder with a component and models/. Each component
-/// answers on a port of its own (-p); all models answer the Open Inference Protocol on the host's port (--http).
+/// TARGET is a component (.wasm), a model (.onnx), or a folder with a component and models/.
+/// Each component answers on a port of its own (-p); all models answer the Open Inference
+/// Protocol on the host's port (--http).
 ///
 /// Examples:
 ///   wharf serve digits.onnx
@@ -58,9 +59,6 @@ pub struct Serve {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
     http: SocketAddr,
 
-    #[command(flatten)]
-    limits: LimitFlags,
-
     /// ONNX Runtime's shared library, or the folder it is in
     #[arg(long, value_name = "PATH")]
     onnxruntime: Option<PathBuf>,
@@ -76,6 +74,10 @@ pub struct Serve {
     /// What the host logs: error, warn, info, debug, trace, or a filter such as wharf=debug
     #[arg(long, value_name = "FILTER", env = environment::LOG, default_value = "info")]
     log_level: String,
+
+    // Last: its heading would be the heading of every flag after it.
+    #[command(flatten)]
+    limits: LimitFlags,
 }
 
 #[derive(Debug, Args)]

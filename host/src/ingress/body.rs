@@ -33,22 +33,56 @@ impl Violation {
     }
 }
 
+/// A moment that ends a body. The timer behind it is made when a body first has to be waited for: most bodies are
+/// there with their headers.
+struct End {
+    at: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl End {
+    fn at(at: Instant) -> End {
+        End { at, timer: None }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let at = self.at;
+        self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at))).as_mut().poll(context)
+    }
+}
+
+/// Bytes that may still pass.
+struct Allowance {
+    left: u64,
+    limit: u64,
+}
+
+impl Allowance {
+    fn new(limit: u64) -> Allowance {
+        Allowance { left: limit, limit }
+    }
+
+    /// Whether `frame` still fits.
+    fn take(&mut self, frame: &Frame<Bytes>) -> bool {
+        let size = frame.data_ref().map_or(0, Bytes::len) as u64;
+        let left = self.left.checked_sub(size);
+        self.left = left.unwrap_or(0);
+        left.is_some()
+    }
+}
+
 /// A request's body: ends in [`RequestBodyError`] when it grows too large or takes too long.
 pub struct RequestBody {
     body: Incoming,
-    left: u64,
-    limit: u64,
-    time: Duration,
-    /// Made when the body first has to be waited for: most bodies have arrived with their headers.
-    timer: Option<Pin<Box<Sleep>>>,
-    started: Instant,
+    allowance: Allowance,
+    end: End,
     violation: Violation,
 }
 
 impl RequestBody {
     /// `limit` in bytes; `time` from now.
     pub fn new(body: Incoming, limit: u64, time: Duration, violation: Violation) -> RequestBody {
-        RequestBody { body, left: limit, limit, time, timer: None, started: Instant::now(), violation }
+        RequestBody { body, allowance: Allowance::new(limit), end: End::at(Instant::now() + time), violation }
     }
 
     fn fail(&mut self, what: u8, error: RequestBodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -66,20 +100,10 @@ impl HttpBody for RequestBody {
         match Pin::new(&mut this.body).poll_frame(context) {
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(RequestBodyError::Disconnected.into()))),
-            Poll::Ready(Some(Ok(frame))) => {
-                let size = frame.data_ref().map_or(0, Bytes::len) as u64;
-                match this.left.checked_sub(size) {
-                    Some(left) => {
-                        this.left = left;
-                        Poll::Ready(Some(Ok(frame)))
-                    }
-                    None => this.fail(TOO_LARGE, RequestBodyError::TooLarge(this.limit)),
-                }
-            }
+            Poll::Ready(Some(Ok(frame))) if this.allowance.take(&frame) => Poll::Ready(Some(Ok(frame))),
+            Poll::Ready(Some(Ok(_))) => this.fail(TOO_LARGE, RequestBodyError::TooLarge(this.allowance.limit)),
             Poll::Pending => {
-                let end = this.started + this.time;
-                let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
-                ready!(timer.as_mut().poll(context));
+                ready!(this.end.poll(context));
                 this.fail(TIMEOUT, RequestBodyError::Timeout)
             }
         }
@@ -108,11 +132,9 @@ type OnCut = Box<dyn FnOnce(&BodyError) + Send>;
 /// A response's body: holds the request's place in the ladder until its last byte is out.
 pub struct ResponseBody {
     body: Body,
-    left: u64,
-    limit: u64,
-    deadline: Instant,
+    allowance: Allowance,
+    end: End,
     allowed: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
     on_cut: Option<OnCut>,
     _place: OwnedSemaphorePermit,
 }
@@ -120,7 +142,14 @@ pub struct ResponseBody {
 impl ResponseBody {
     /// `limit` in bytes; `deadline` is when `allowed` will have passed.
     pub fn new(body: Body, limit: u64, deadline: Instant, allowed: Duration, place: OwnedSemaphorePermit) -> Self {
-        ResponseBody { body, left: limit, limit, deadline, allowed, timer: None, on_cut: None, _place: place }
+        ResponseBody {
+            body,
+            allowance: Allowance::new(limit),
+            end: End::at(deadline),
+            allowed,
+            on_cut: None,
+            _place: place,
+        }
     }
 
     /// Called once, with the reason, when the body cannot be completed.
@@ -146,20 +175,10 @@ impl HttpBody for ResponseBody {
         match Pin::new(&mut this.body).poll_frame(context) {
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Ready(Some(Err(error))) => this.cut(error),
-            Poll::Ready(Some(Ok(frame))) => {
-                let size = frame.data_ref().map_or(0, Bytes::len) as u64;
-                match this.left.checked_sub(size) {
-                    Some(left) => {
-                        this.left = left;
-                        Poll::Ready(Some(Ok(frame)))
-                    }
-                    None => this.cut(ResponseCut::TooLarge(this.limit).into()),
-                }
-            }
+            Poll::Ready(Some(Ok(frame))) if this.allowance.take(&frame) => Poll::Ready(Some(Ok(frame))),
+            Poll::Ready(Some(Ok(_))) => this.cut(ResponseCut::TooLarge(this.allowance.limit).into()),
             Poll::Pending => {
-                let deadline = this.deadline;
-                let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-                ready!(timer.as_mut().poll(context));
+                ready!(this.end.poll(context));
                 this.cut(ResponseCut::Deadline(this.allowed).into())
             }
         }
