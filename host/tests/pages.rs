@@ -29,7 +29,7 @@ fn page(client: Client, path: &str, parts: &[&str]) -> Option<Browser> {
     let drawn = shot.pixels().chunks_exact(shot.pixels().len() / (shot.width() * shot.height()) as usize);
     let different = drawn.filter(|pixel| &pixel[..3] != first).count();
     assert!(different > 500, "a blank page: {different} pixels differ from the first");
-    assert_eq!(browser.complaints, [String::new(); 0]);
+    browser.has_no_complaints();
     Some(browser)
 }
 
@@ -49,7 +49,7 @@ fn a_picture_dropped_on_digits_is_read() {
     browser.choose("#file", &source("examples/digits/testdata/three.jpg"));
     browser.until("document.getElementById('digit').textContent !== ''");
     assert_eq!(browser.text("#digit"), "3");
-    assert_eq!(browser.complaints, [String::new(); 0]);
+    browser.has_no_complaints();
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_picture_dropped_on_facedetection_shows_its_faces() {
     let faces = browser.evaluate("document.querySelectorAll('#faces li').length").as_u64().unwrap();
     assert!(faces >= 3, "{result}");
     assert_eq!(browser.evaluate("document.getElementById('picture').naturalWidth"), 640);
-    assert_eq!(browser.complaints, [String::new(); 0]);
+    browser.has_no_complaints();
 }
 
 #[test]

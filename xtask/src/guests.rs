@@ -8,12 +8,14 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::toolchain::Toolchain;
+use crate::toolchain::{Compiler, Target};
 use crate::tree::Tree;
 use crate::{layout, python_guest, step};
 
 const EXAMPLES: &str = "examples";
 const FIXTURES: &str = "host/tests/guests";
+/// The example that is also built for `wasm32-wasip1`: one is enough to prove that such modules are served.
+const WASIP1_EXAMPLE: &str = "hello";
 
 /// `cargo xtask guests`.
 pub fn run(tree: &Tree, arguments: &[String]) -> Result<()> {
@@ -28,16 +30,20 @@ pub fn run(tree: &Tree, arguments: &[String]) -> Result<()> {
 
 /// Builds all guests that are not up to date, and lays them out below `Tree::layout`.
 pub fn build(tree: &Tree) -> Result<()> {
-    let toolchain = Toolchain::ready()?;
-    for module in compile(tree, toolchain, EXAMPLES)? {
+    let compiler = Compiler::ready(Target::Unknown)?;
+    for module in compile(tree, compiler, EXAMPLES, &["--workspace"])? {
         let folder = tree.example(&module.name);
         layout::place(&module.file, &folder.join(&module.name).with_extension("wasm"))?;
         layout::mirror(&tree.root().join(EXAMPLES).join(&module.name).join("models"), &folder.join("models"))?;
     }
     if tree.root().join(FIXTURES).join("Cargo.toml").exists() {
-        for module in compile(tree, toolchain, FIXTURES)? {
+        for module in compile(tree, compiler, FIXTURES, &["--workspace"])? {
             layout::place(&module.file, &tree.fixtures().join(&module.name).with_extension("wasm"))?;
         }
+    }
+    let compiler = Compiler::ready(Target::Wasip1)?;
+    for module in compile(tree, compiler, EXAMPLES, &["--package", WASIP1_EXAMPLE])? {
+        layout::place(&module.file, &tree.fixtures().join(format!("{}-wasip1.wasm", module.name)))?;
     }
     python_guest::build_all(tree, &tree.root().join(EXAMPLES))
 }
@@ -48,13 +54,16 @@ pub fn workspaces(tree: &Tree) -> Vec<PathBuf> {
     manifests.into_iter().filter(|manifest| manifest.exists()).collect()
 }
 
-/// `cargo <verb>` over one workspace of guests.
-pub fn cargo(tree: &Tree, toolchain: Toolchain, verb: &str, manifest: &Path) -> Command {
-    let mut command = toolchain.cargo(verb);
+/// `cargo <verb>` in one workspace of guests; the caller says for which members.
+pub fn cargo(tree: &Tree, compiler: Compiler, verb: &str, manifest: &Path) -> Command {
+    let mut command = compiler.cargo(verb);
     // Its own target folder: `-Z build-std` and the guests' profile share nothing with the host's build, and cargo
     // would hold the host's lock meanwhile.
     command.arg("--manifest-path").arg(manifest).arg("--target-dir").arg(tree.target().join("guests"));
-    command.arg("--workspace");
+    // Cargo looks for `.cargo/config.toml` from its working folder upwards, not from the manifest.
+    if let Some(folder) = manifest.parent() {
+        command.current_dir(folder);
+    }
     command
 }
 
@@ -65,10 +74,10 @@ struct Module {
     file: PathBuf,
 }
 
-fn compile(tree: &Tree, toolchain: Toolchain, workspace: &str) -> Result<Vec<Module>> {
-    step::note(format_args!("{workspace}/ with {toolchain:?}'s compiler"));
-    let mut command = cargo(tree, toolchain, "build", &tree.root().join(workspace).join("Cargo.toml"));
-    command.arg("--message-format=json-render-diagnostics").stdin(Stdio::null());
+fn compile(tree: &Tree, compiler: Compiler, workspace: &str, members: &[&str]) -> Result<Vec<Module>> {
+    step::note(format_args!("{workspace}/ with {compiler}"));
+    let mut command = cargo(tree, compiler, "build", &tree.root().join(workspace).join("Cargo.toml"));
+    command.args(members).arg("--message-format=json-render-diagnostics").stdin(Stdio::null());
     let messages = step::capture(&mut command)?;
     let modules: Vec<Module> = messages.lines().filter_map(module).collect();
     if modules.is_empty() {

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Result, bail, ensure};
 
 use crate::step;
+use crate::toolchain::{self, Target};
 use crate::tree::Tree;
 
 /// A program a task runs, and the line that makes it available.
@@ -55,7 +56,9 @@ pub fn run(_: &Tree, _: &[String]) -> Result<()> {
     }
     let rights = apt_get().map_or_else(|| "no".to_owned(), |words| format!("yes ({})", words.join(" ")));
     println!("info     may install Debian packages: {rights}");
-    println!("info     guests are built with: {}", crate::toolchain::describe());
+    for target in Target::ALL {
+        println!("info     {} is built with: {}", target.triple(), toolchain::describe(target));
+    }
     to_test()
 }
 

@@ -8,10 +8,25 @@ use crate::step::{self, Steps};
 use crate::tree::{Tree, cargo};
 use crate::{guests, onnxruntime, prerequisites};
 
-/// The examples that are served, each with its published port on loopback and a picture to try.
-const SERVICES: [(&str, u16, &str); 2] = [
-    ("digits", 5000, "examples/digits/testdata/seven.png"),
-    ("facedetection", 5001, "examples/facedetection/testdata/people.jpg"),
+/// An example that is served.
+struct Service {
+    name: &'static str,
+    /// Published on loopback.
+    port: u16,
+    /// Takes a picture with POST.
+    route: &'static str,
+    /// One to try, from the repository's root.
+    picture: &'static str,
+}
+
+const SERVICES: [Service; 2] = [
+    Service { name: "digits", port: 5000, route: "/predict", picture: "examples/digits/testdata/seven.png" },
+    Service {
+        name: "facedetection",
+        port: 5001,
+        route: "/detect",
+        picture: "examples/facedetection/testdata/people.jpg",
+    },
 ];
 /// The port a service listens on inside its container.
 const GUEST_PORT: u16 = 5000;
@@ -31,13 +46,13 @@ pub fn run(tree: &Tree, arguments: &[String]) -> Result<()> {
     })?;
     let mut command = Command::new(tree.program("wharf"));
     command.current_dir(tree.root()).arg("serve");
-    for (name, port, _) in SERVICES {
+    for Service { name, port, .. } in SERVICES {
         command.arg(guests::folder(tree, name)?);
         command.args(["-p", &format!("127.0.0.1:{port}:{GUEST_PORT}")]);
     }
     // The same weights as a model of its own, without a service: the host keeps one session for both.
     command.arg(guests::model(tree, "digits", "digits.onnx")?);
-    for name in SERVICES.map(|(name, ..)| name).iter().chain(&[BARE_MODEL]) {
+    for name in SERVICES.map(|service| service.name).iter().chain(&[BARE_MODEL]) {
         command.args(["--name", name]);
     }
     command.args(["--http", &format!("127.0.0.1:{HOST_PORT}")]).arg("--onnxruntime").arg(library);
@@ -62,7 +77,7 @@ pub fn without_separator(arguments: &[String]) -> &[String] {
 
 fn announcement() -> String {
     let mut text = String::from("\n    When the host says it is ready (Ctrl-C stops it):\n\n");
-    for (name, port, _) in SERVICES {
+    for Service { name, port, .. } in SERVICES {
         text += &format!("    {name:<14} http://127.0.0.1:{port}/   drop a picture in the browser\n");
     }
     text += &format!(
@@ -70,11 +85,10 @@ fn announcement() -> String {
         "digits.onnx"
     );
     text += "    From the repository's root, in another terminal:\n\n";
-    for (_, port, picture) in SERVICES {
+    for Service { port, route, picture, .. } in SERVICES {
         let kind = if picture.ends_with(".png") { "image/png" } else { "image/jpeg" };
-        text += &format!(
-            "    curl -s --data-binary @{picture} -H 'Content-Type: {kind}' http://127.0.0.1:{port}/predict\n"
-        );
+        text +=
+            &format!("    curl -s --data-binary @{picture} -H 'Content-Type: {kind}' http://127.0.0.1:{port}{route}\n");
     }
     text.push('\n');
     text
@@ -82,14 +96,34 @@ fn announcement() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::{Path, PathBuf};
+
     use super::*;
+
+    fn root() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    }
+
+    #[test]
+    fn the_curl_lines_name_routes_of_the_examples() {
+        for Service { name, port, route, .. } in SERVICES {
+            let source = root().join("examples").join(name).join("src/lib.rs");
+            let text = std::fs::read_to_string(&source).unwrap();
+            let registered = format!(".post(\"{route}\",");
+            assert!(
+                text.contains(&registered),
+                "examples/{name}/src/lib.rs has no `{registered}`: name its route here"
+            );
+            let line = format!("http://127.0.0.1:{port}{route}\n");
+            assert!(announcement().contains(&line), "{}", announcement());
+        }
+    }
 
     #[test]
     fn the_curl_lines_name_pictures_that_exist() {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        for (name, _, picture) in SERVICES {
+        for Service { name, picture, .. } in SERVICES {
             assert!(
-                root.join(picture).exists(),
+                root().join(picture).exists(),
                 "{name}: {picture} does not exist: name a picture of the example here"
             );
         }

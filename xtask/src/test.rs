@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::step::{self, Steps};
 use crate::strays::Snapshot;
 use crate::summary::Summary;
-use crate::toolchain::Toolchain;
+use crate::toolchain::{Compiler, Target, Toolchain};
 use crate::tree::{Tree, cargo};
 use crate::{guests, onnxruntime, prerequisites};
 
@@ -64,15 +64,15 @@ fn clippy(tree: &Tree) -> Result<()> {
 }
 
 fn clippy_guests(tree: &Tree) -> Result<()> {
-    let toolchain = Toolchain::ready()?;
-    if toolchain == Toolchain::Debian {
+    let compiler = Compiler::ready(Target::Unknown)?;
+    if compiler.toolchain == Toolchain::Debian {
         step::note(
             "SKIPPED: Debian's Rust has no clippy; `rustup target add wasm32-unknown-unknown` makes it possible",
         );
         return Ok(());
     }
     for manifest in guests::workspaces(tree) {
-        step::run(guests::cargo(tree, toolchain, "clippy", &manifest).args(["--", "-D", "warnings"]))?;
+        step::run(guests::cargo(tree, compiler, "clippy", &manifest).args(["--workspace", "--", "-D", "warnings"]))?;
     }
     Ok(())
 }

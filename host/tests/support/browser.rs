@@ -22,7 +22,7 @@ pub struct Browser {
     session: Option<String>,
     last_id: u64,
     /// What the page wrote to its console, and errors of its scripts.
-    pub complaints: Vec<String>,
+    complaints: Vec<String>,
     _profile: Scratch,
 }
 
@@ -123,6 +123,11 @@ impl Browser {
         mouse("mouseReleased", points[points.len() - 1]);
     }
 
+    #[track_caller]
+    pub fn has_no_complaints(&self) {
+        assert!(self.complaints.is_empty(), "the page complains: {:?}", self.complaints);
+    }
+
     /// A picture of the page as PNG.
     pub fn screenshot(&mut self) -> Vec<u8> {
         let shot = self.call("Page.captureScreenshot", json!({"format": "png"}));
@@ -144,11 +149,8 @@ impl Browser {
                 assert!(answer["error"].is_null(), "{method}: {}", answer["error"]);
                 return answer["result"].clone();
             }
-            match answer["method"].as_str() {
-                Some("Runtime.exceptionThrown" | "Runtime.consoleAPICalled") => {
-                    self.complaints.push(answer["params"].to_string());
-                }
-                _ => {}
+            if let Some("Runtime.exceptionThrown" | "Runtime.consoleAPICalled") = answer["method"].as_str() {
+                self.complaints.push(answer["params"].to_string());
             }
         }
     }

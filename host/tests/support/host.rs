@@ -49,6 +49,7 @@ impl TestHost {
     #[track_caller]
     pub fn start(command: &mut Command) -> TestHost {
         command.env("ORT_DYLIB_PATH", guests::library());
+        keep_off_the_machine(command);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {WHARF}: {error}"));
         let log = Log::default();
@@ -185,6 +186,7 @@ pub struct Ended {
 /// Run the program to its end, without ONNX Runtime's library unless the caller names it.
 #[track_caller]
 pub fn run(command: &mut Command) -> Ended {
+    keep_off_the_machine(command);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let read = |mut from: Box<dyn Read + Send>| {
         std::thread::spawn(move || {
@@ -218,6 +220,13 @@ fn wait(child: &mut Child) -> Option<ExitStatus> {
             return None;
         }
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Without `--data`, the host would write where this machine's own host does.
+fn keep_off_the_machine(command: &mut Command) {
+    if command.get_envs().all(|(name, _)| name != "WHARF_DATA") {
+        command.env("WHARF_DATA", shared_data());
     }
 }
 
