@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use wasi_preview1_component_adapter_provider::{
     WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
 };
-use wasmparser::{Encoding, Parser, Payload};
+use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use crate::cache::{ComponentCache, hex};
@@ -83,6 +83,10 @@ pub fn componentise(wasm: &[u8]) -> Result<Cow<'_, [u8]>, LoadError> {
     if Parser::is_component(wasm) {
         return Ok(Cow::Borrowed(wasm));
     }
+    // The encoder trusts its input and panics on a module that is cut short.
+    Validator::new_with_features(WasmFeatures::all())
+        .validate_all(wasm)
+        .map_err(|error| LoadError::Damaged(error.to_string()))?;
     encode(wasm).map(Cow::Owned).map_err(LoadError::NotBindgen)
 }
 

@@ -42,6 +42,14 @@ impl Drop for Entry {
     }
 }
 
+impl Entry {
+    /// What a run of this request alone infers: the rows of its first input, whether or not they could be joined with
+    /// another's.
+    fn inferences(&self) -> usize {
+        self.inputs.first().and_then(|input| input.shape().first()).map_or(1, |rows| (*rows).max(1))
+    }
+}
+
 impl Waiting for Entry {
     fn elements(&self) -> usize {
         self.rows.unwrap_or(1).max(1)
@@ -167,9 +175,9 @@ impl Batch {
         run.leave();
         let inputs = input_refs(&entry.signature, &entry.inputs);
         let (answer, took) = run_timed(session, &entry.model, &inputs, run.stop());
-        entry.counters.executed(entry.elements(), took);
+        entry.counters.executed(entry.inferences(), took);
         if answer.is_ok() {
-            self.estimate.observe(took, entry.elements());
+            self.estimate.observe(took, entry.inferences());
         }
         entry.ticket.answer(answer);
     }

@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -120,11 +120,22 @@ impl HttpBody for RequestBody {
 
 /// Why a response's body was cut short.
 #[derive(Debug, thiserror::Error)]
-pub enum ResponseCut {
-    #[error("the response is larger than {0} bytes")]
-    TooLarge(u64),
-    #[error("the response was not complete within {} s", .0.as_secs_f32())]
-    Deadline(Duration),
+#[error("the response is larger than {0} bytes")]
+pub struct ResponseTooLarge(u64);
+
+/// When the response being sent on a connection must be complete. The connection watches it, not the body: a client
+/// that reads nothing keeps the body from being asked at all.
+#[derive(Clone, Default)]
+pub struct Due(Arc<Mutex<Option<Instant>>>);
+
+impl Due {
+    pub fn get(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, due: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = due;
+    }
 }
 
 type OnCut = Box<dyn FnOnce(&BodyError) + Send>;
@@ -133,23 +144,22 @@ type OnCut = Box<dyn FnOnce(&BodyError) + Send>;
 pub struct ResponseBody {
     body: Body,
     allowance: Allowance,
-    end: End,
-    allowed: Duration,
+    due: Due,
     on_cut: Option<OnCut>,
     _place: OwnedSemaphorePermit,
 }
 
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        self.due.set(None);
+    }
+}
+
 impl ResponseBody {
-    /// `limit` in bytes; `deadline` is when `allowed` will have passed.
-    pub fn new(body: Body, limit: u64, deadline: Instant, allowed: Duration, place: OwnedSemaphorePermit) -> Self {
-        ResponseBody {
-            body,
-            allowance: Allowance::new(limit),
-            end: End::at(deadline),
-            allowed,
-            on_cut: None,
-            _place: place,
-        }
+    /// `limit` in bytes; `due` is told `deadline` until the body is done.
+    pub fn new(body: Body, limit: u64, deadline: Instant, due: Due, place: OwnedSemaphorePermit) -> Self {
+        due.set(Some(deadline));
+        ResponseBody { body, allowance: Allowance::new(limit), due, on_cut: None, _place: place }
     }
 
     /// Called once, with the reason, when the body cannot be completed.
@@ -176,11 +186,8 @@ impl HttpBody for ResponseBody {
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Ready(Some(Err(error))) => this.cut(error),
             Poll::Ready(Some(Ok(frame))) if this.allowance.take(&frame) => Poll::Ready(Some(Ok(frame))),
-            Poll::Ready(Some(Ok(_))) => this.cut(ResponseCut::TooLarge(this.allowance.limit).into()),
-            Poll::Pending => {
-                ready!(this.end.poll(context));
-                this.cut(ResponseCut::Deadline(this.allowed).into())
-            }
+            Poll::Ready(Some(Ok(_))) => this.cut(ResponseTooLarge(this.allowance.limit).into()),
+            Poll::Pending => Poll::Pending,
         }
     }
 

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use wharf_sandbox::service::RequestBodyError;
 
 use super::Limits;
-use super::body::{RequestBody, ResponseBody, Violation};
+use super::body::{Due, RequestBody, ResponseBody, Violation};
 use crate::metrics::{ContainerMetrics, Refusal};
 use crate::service::{Body, HttpService, respond};
 
@@ -30,20 +30,26 @@ impl Ladder {
         Ladder { name, service, limits, in_flight, metrics }
     }
 
+    /// The container's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// Answer `request`, whatever happens. Dropping the future cancels the work.
-    pub async fn call(&self, request: Request<Incoming>) -> Response<Body> {
+    /// Answer `request`, whatever happens; `due` is told when the response must be complete. Dropping the future cancels
+    /// the work.
+    pub async fn call(&self, request: Request<Incoming>, due: Due) -> Response<Body> {
         let started = Instant::now();
         let observation = self.metrics.begin();
-        let response = self.climb(request, started).await;
+        let response = self.climb(request, started, due).await;
         observation.end(response.status().as_u16(), started.elapsed());
         response
     }
 
-    async fn climb(&self, request: Request<Incoming>, started: Instant) -> Response<Body> {
+    async fn climb(&self, request: Request<Incoming>, started: Instant, due: Due) -> Response<Body> {
         let limits = &self.limits;
         if declared_size(&request) > limits.body_size {
             return self.too_large();
@@ -74,7 +80,7 @@ impl Ladder {
         };
         let name = self.name.clone();
         response.map(|body| {
-            ResponseBody::new(body, limits.response_size, deadline, limits.deadline, place)
+            ResponseBody::new(body, limits.response_size, deadline, due, place)
                 .on_cut(move |error| tracing::warn!(container = %name, reason = %error, "response cut short"))
                 .boxed_unsync()
         })

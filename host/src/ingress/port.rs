@@ -1,18 +1,24 @@
 //! A published port: bound at start, so that a port in use is an error there; accepts until it is told to drain.
 
 use std::convert::Infallible;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::Sleep;
 
+use super::body::Due;
 use super::call::Ladder;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -109,25 +115,79 @@ async fn serve_connection(stream: TcpStream, ladder: Arc<Ladder>, mut drain: wat
     // Head and body of a response may leave in two writes; Nagle's algorithm would hold the second until the
     // client's delayed acknowledgement (40 ms).
     let _ = stream.set_nodelay(true);
-    let header_time = ladder.limits().header_time;
-    let service = service_fn(move |request| {
-        let ladder = ladder.clone();
-        async move { Ok::<_, Infallible>(ladder.call(request).await) }
-    });
-    let connection = http1::Builder::new()
+    let due = Due::default();
+    let service = {
+        let (ladder, due) = (ladder.clone(), due.clone());
+        service_fn(move |request| {
+            let (ladder, due) = (ladder.clone(), due.clone());
+            async move { Ok::<_, Infallible>(ladder.call(request, due).await) }
+        })
+    };
+    let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_time)
+        .header_read_timeout(ladder.limits().header_time)
         .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = told(&mut drain) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let mut overdue = Overdue { due, timer: None };
+    let mut draining = false;
+    let result = loop {
+        tokio::select! {
+            biased;
+            result = &mut connection => break result,
+            () = poll_fn(|context| overdue.poll(context)) => {
+                let seconds = ladder.limits().deadline.as_secs_f32();
+                let reason = format!("the response was not complete within {seconds} s");
+                tracing::warn!(container = ladder.name(), reason, "response cut short");
+                return;
+            }
+            () = told(&mut drain), if !draining => {
+                draining = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
         }
     };
-    if let Err(error) = result {
+    match result {
+        Ok(()) => {}
+        Err(error) if error.is_timeout() => {
+            let parts = connection.into_parts();
+            // A connection that was merely idle is closed without a word; half a request deserves one.
+            if !parts.read_buf.is_empty() {
+                say_too_slow(parts.io.into_inner(), ladder.limits().header_time).await;
+            }
+        }
         // Clients that leave, and bodies cut short (reported where they were cut), are daily business.
-        tracing::debug!(%error, "connection ended early");
+        Err(error) => tracing::debug!(%error, "connection ended early"),
     }
+}
+
+/// Ready when the response being sent is overdue. Polled after the connection, which may have begun or ended one.
+struct Overdue {
+    due: Due,
+    /// Made when a response has to be waited for: most are out in one write.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Overdue {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = self.due.get() else {
+            self.timer = None;
+            return Poll::Pending;
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        if timer.deadline() != at {
+            timer.as_mut().reset(at);
+        }
+        timer.as_mut().poll(context)
+    }
+}
+
+/// hyper closes a connection whose headers do not arrive without an answer: give it one.
+async fn say_too_slow(mut stream: TcpStream, time: Duration) {
+    let body = format!("{{\"error\":\"the headers did not arrive within {} s\"}}", time.as_secs_f32());
+    let answer = format!(
+        "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    // The client may be gone.
+    let _ = stream.write_all(answer.as_bytes()).await;
+    let _ = stream.shutdown().await;
 }

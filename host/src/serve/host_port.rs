@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
-use axum::Router;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{StatusCode, Uri};
 use axum::response::{Html, IntoResponse};
 use axum::routing::get;
 use axum::serve::ListenerExt;
+use axum::{Json, Router};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -41,7 +42,8 @@ pub async fn bind(
     let page = dashboard::page(&view);
     let router = oip::router(services.clone(), options)
         .route("/", get(|| async move { Html(page) }))
-        .route("/metrics", get(|| async move { encode(&metrics) }));
+        .route("/metrics", get(|| async move { encode(&metrics) }))
+        .fallback(unknown_path);
     Ok(HostPort { listener, address, router })
 }
 
@@ -62,6 +64,11 @@ impl HostPort {
             tracing::error!(%error, "the host port ended");
         }
     }
+}
+
+async fn unknown_path(uri: Uri) -> impl IntoResponse {
+    let message = format!("no {} here: this port has /v2 (Open Inference Protocol), /metrics and /", uri.path());
+    (StatusCode::NOT_FOUND, Json(serde_json::json!({ "error": message })))
 }
 
 fn encode(metrics: &Metrics) -> impl IntoResponse + use<> {

@@ -135,6 +135,11 @@ impl Exchange {
         Ok((status, length, complete))
     }
 
+    /// The beginning of the answer alone; its body may be endless.
+    pub fn status(&mut self) -> io::Result<u16> {
+        self.head().map(|(status, _)| status)
+    }
+
     fn head(&mut self) -> io::Result<(u16, Vec<(String, String)>)> {
         let broken = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         let first = self.line()?;
