@@ -14,8 +14,9 @@ use crate::{layout, python_guest, step};
 
 const EXAMPLES: &str = "examples";
 const FIXTURES: &str = "host/tests/guests";
-/// The example that is also built for `wasm32-wasip1`: one is enough to prove that such modules are served.
-const WASIP1_EXAMPLE: &str = "hello";
+/// What is built for `wasm32-wasip1`: an example, to prove that such modules are served, and the fixture that opens
+/// files, which std can do on this target only.
+const WASIP1: [(&str, &str); 2] = [(EXAMPLES, "hello"), (FIXTURES, "files")];
 
 /// `cargo xtask guests`.
 pub fn run(tree: &Tree, arguments: &[String]) -> Result<()> {
@@ -37,13 +38,15 @@ pub fn build(tree: &Tree) -> Result<()> {
         layout::mirror(&tree.root().join(EXAMPLES).join(&module.name).join("models"), &folder.join("models"))?;
     }
     if tree.root().join(FIXTURES).join("Cargo.toml").exists() {
-        for module in compile(tree, compiler, FIXTURES, &["--workspace"])? {
+        for module in compile(tree, compiler, FIXTURES, &["--workspace", "--exclude", "files"])? {
             layout::place(&module.file, &tree.fixtures().join(&module.name).with_extension("wasm"))?;
         }
     }
     let compiler = Compiler::ready(Target::Wasip1)?;
-    for module in compile(tree, compiler, EXAMPLES, &["--package", WASIP1_EXAMPLE])? {
-        layout::place(&module.file, &tree.fixtures().join(format!("{}-wasip1.wasm", module.name)))?;
+    for (workspace, member) in WASIP1 {
+        for module in compile(tree, compiler, workspace, &["--package", member])? {
+            layout::place(&module.file, &tree.fixtures().join(format!("{}-wasip1.wasm", module.name)))?;
+        }
     }
     python_guest::build_all(tree, &tree.root().join(EXAMPLES))
 }

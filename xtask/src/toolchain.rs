@@ -76,13 +76,13 @@ pub struct Compiler {
 impl Compiler {
     /// The one that is there, else the first that can be had. What is installed is never fetched again.
     pub fn ready(target: Target) -> Result<Self> {
-        let toolchain = match std::env::var("WHARF_GUEST_TOOLCHAIN").as_deref() {
-            Ok("rustup") => rustup_target(target),
-            Ok("debian") => debian_packages(target),
-            Ok("") | Err(_) => installed(target).map_or_else(|| first_to_be_had(target), Ok),
-            Ok(other) => bail!("WHARF_GUEST_TOOLCHAIN is `{other}`: write `rustup` or `debian`, or unset it"),
-        }?;
-        Ok(Self { toolchain, target })
+        let asked = std::env::var("WHARF_GUEST_TOOLCHAIN").unwrap_or_default();
+        let plan = plan(&asked, || installed(target))?;
+        let fetch = |toolchain| match toolchain {
+            Toolchain::Rustup => rustup_target(target),
+            Toolchain::Debian => debian_packages(target),
+        };
+        Ok(Self { toolchain: carry_out(plan, target, fetch, |news| step::note(news))?, target })
     }
 
     /// `cargo <verb>` for the guests, lacking only `--manifest-path` and `--target-dir`.
@@ -140,11 +140,46 @@ fn installed(target: Target) -> Option<Toolchain> {
     (files && step::succeeds(Command::new(DEBIAN_LINKER).arg("--version"))).then_some(Toolchain::Debian)
 }
 
-fn first_to_be_had(target: Target) -> Result<Toolchain> {
-    rustup_target(target).or_else(|error| {
-        step::note(format_args!("rustup cannot provide {} ({error:#}): trying Debian's Rust", target.triple()));
-        debian_packages(target)
-    })
+/// What to do about a compiler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plan {
+    /// It is there: nothing is fetched.
+    Use(Toolchain),
+    /// This one, and no other.
+    Fetch(Toolchain),
+    /// rustup's target; where that cannot be had, Debian's packages.
+    FetchFirstToBeHad,
+}
+
+/// Decides by what was asked for (`WHARF_GUEST_TOOLCHAIN`, empty for nothing) and what is installed.
+fn plan(asked: &str, installed: impl FnOnce() -> Option<Toolchain>) -> Result<Plan> {
+    match asked {
+        "" => Ok(installed().map_or(Plan::FetchFirstToBeHad, Plan::Use)),
+        "rustup" => Ok(Plan::Fetch(Toolchain::Rustup)),
+        "debian" => Ok(Plan::Fetch(Toolchain::Debian)),
+        other => bail!("WHARF_GUEST_TOOLCHAIN is `{other}`: write `rustup` or `debian`, or unset it"),
+    }
+}
+
+/// The toolchain the plan ends with. `fetch` leaves alone what is there already.
+fn carry_out(
+    plan: Plan,
+    target: Target,
+    mut fetch: impl FnMut(Toolchain) -> Result<()>,
+    mut say: impl FnMut(String),
+) -> Result<Toolchain> {
+    let wanted = match plan {
+        Plan::Use(toolchain) => return Ok(toolchain),
+        Plan::Fetch(toolchain) => toolchain,
+        Plan::FetchFirstToBeHad => match fetch(Toolchain::Rustup) {
+            Ok(()) => return Ok(Toolchain::Rustup),
+            Err(error) => {
+                say(format!("rustup cannot provide {} ({error:#}): trying Debian's Rust", target.triple()));
+                Toolchain::Debian
+            }
+        },
+    };
+    fetch(wanted).map(|()| wanted)
 }
 
 fn rustup_has(target: Target) -> bool {
@@ -152,24 +187,23 @@ fn rustup_has(target: Target) -> bool {
     list.is_ok_and(|output| output.stdout.split(|byte| *byte == b'\n').any(|line| line == target.triple().as_bytes()))
 }
 
-fn rustup_target(target: Target) -> Result<Toolchain> {
+fn rustup_target(target: Target) -> Result<()> {
     if !rustup_has(target) {
         let triple = target.triple();
         step::note(format_args!("adding rustup's {triple}: guests are built for it"));
         step::run_within(Command::new("rustup").args(["target", "add", triple]), RUSTUP_PATIENCE)?;
     }
-    Ok(Toolchain::Rustup)
+    Ok(())
 }
 
-fn debian_packages(target: Target) -> Result<Toolchain> {
+fn debian_packages(target: Target) -> Result<()> {
     let triple = target.triple();
     let reason = format!("build guests for {triple}");
     prerequisites::install_debian(&target.debian_packages(), &reason).map_err(|error| {
         error.context(format!(
             "no compiler for {triple}: install rustup (https://rustup.rs) and run `rustup target add {triple}`"
         ))
-    })?;
-    Ok(Toolchain::Debian)
+    })
 }
 
 #[cfg(test)]
@@ -179,6 +213,63 @@ mod tests {
     fn environment(compiler: Compiler) -> Vec<(String, Option<String>)> {
         let text = |value: &std::ffi::OsStr| value.to_string_lossy().into_owned();
         compiler.cargo("build").get_envs().map(|(name, value)| (text(name), value.map(text))).collect()
+    }
+
+    /// Carries out the plan on a machine where only `available` can be fetched: the outcome, what was tried, what was said.
+    fn carried_out(plan: Plan, available: &[Toolchain]) -> (Result<Toolchain>, Vec<Toolchain>, Vec<String>) {
+        let (mut tried, mut said) = (Vec::new(), Vec::new());
+        let fetch = |toolchain| {
+            tried.push(toolchain);
+            if available.contains(&toolchain) { Ok(()) } else { bail!("no network for {toolchain:?}") }
+        };
+        let outcome = carry_out(plan, Target::Unknown, fetch, |news| said.push(news));
+        (outcome, tried, said)
+    }
+
+    #[test]
+    fn what_is_installed_is_used_and_nothing_fetched() {
+        for there in [Toolchain::Rustup, Toolchain::Debian] {
+            let plan = plan("", || Some(there)).unwrap();
+            let (outcome, tried, said) = carried_out(plan, &[]);
+            assert_eq!((outcome.unwrap(), tried, said), (there, vec![], vec![]));
+        }
+    }
+
+    #[test]
+    fn a_bare_machine_gets_rustups_target() {
+        let (outcome, tried, said) = carried_out(plan("", || None).unwrap(), &[Toolchain::Rustup, Toolchain::Debian]);
+        assert_eq!((outcome.unwrap(), tried, said), (Toolchain::Rustup, vec![Toolchain::Rustup], vec![]));
+    }
+
+    #[test]
+    fn without_rustups_servers_debian_comes_next_and_the_reason_is_said() {
+        let (outcome, tried, said) = carried_out(plan("", || None).unwrap(), &[Toolchain::Debian]);
+        assert_eq!(outcome.unwrap(), Toolchain::Debian);
+        assert_eq!(tried, [Toolchain::Rustup, Toolchain::Debian]);
+        assert_eq!(
+            said,
+            ["rustup cannot provide wasm32-unknown-unknown (no network for Rustup): trying Debian's Rust"]
+        );
+    }
+
+    #[test]
+    fn where_neither_can_be_had_debians_error_follows_the_other() {
+        let (outcome, tried, said) = carried_out(plan("", || None).unwrap(), &[]);
+        assert_eq!(outcome.unwrap_err().to_string(), "no network for Debian");
+        assert_eq!((tried.len(), said.len()), (2, 1));
+    }
+
+    #[test]
+    fn who_asks_for_one_gets_no_other() {
+        for (asked, wanted) in [("rustup", Toolchain::Rustup), ("debian", Toolchain::Debian)] {
+            let plan = plan(asked, || panic!("what is installed does not matter")).unwrap();
+            assert_eq!(plan, Plan::Fetch(wanted));
+            let (outcome, tried, said) = carried_out(plan, &[]);
+            assert!(outcome.is_err());
+            assert_eq!((tried, said), (vec![wanted], vec![]));
+        }
+        let error = plan("nix", || None).unwrap_err().to_string();
+        assert_eq!(error, "WHARF_GUEST_TOOLCHAIN is `nix`: write `rustup` or `debian`, or unset it");
     }
 
     #[test]
