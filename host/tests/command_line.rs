@@ -9,7 +9,7 @@ mod support;
 
 use std::env;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use support::guests::{example, library};
@@ -170,6 +170,52 @@ fn a_library_in_the_data_folder_is_found() {
     std::os::unix::fs::symlink(library(), scratch.0.join("lib/libonnxruntime.so.1.31.1")).unwrap();
     let ended = run(wharf(&["doctor"]).env("WHARF_DATA", &scratch.0));
     assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+/// A real shared library that answers as ONNX Runtime 1.10 does: its name, and no API as new as ours.
+fn too_old(scratch: &Scratch, name: &str) -> PathBuf {
+    let source = scratch.file("too_old.c", TOO_OLD.as_bytes());
+    let library = scratch.file(name, b"");
+    let compiled = run(Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(source));
+    assert_eq!(compiled.code, Some(0), "{}", compiled.stderr);
+    library
+}
+
+const TOO_OLD: &str = r#"
+struct base { const void *(*get_api)(unsigned version); const char *(*get_version)(void); };
+static const void *get_api(unsigned version) { return version > 10 ? 0 : "its functions"; }
+static const char *get_version(void) { return "1.10.0"; }
+static const struct base base = { get_api, get_version };
+const struct base *OrtGetApiBase(void) { return &base; }
+"#;
+
+#[test]
+fn a_library_that_is_too_old_is_named_with_its_version() {
+    let scratch = Scratch::new();
+    let library = too_old(&scratch, "libonnxruntime.so.1.10.0");
+    let library = library.to_str().unwrap();
+    let reason = format!("{library} is too old: it is version 1.10.0, 1.");
+    let words = [&reason, " or newer is needed", "fetch it with `cargo xtask onnxruntime`", "the given path"];
+    let hello = example("hello");
+    let serve = ["serve", hello.to_str().unwrap(), "--http", "127.0.0.1:0", "--onnxruntime", library];
+    ends(&run(&mut wharf(&serve)), 125, &words);
+
+    let doctor = run(&mut wharf(&["doctor", "--onnxruntime", library]));
+    assert_eq!(doctor.code, Some(1), "{doctor:?}");
+    for word in words {
+        assert!(doctor.stdout.contains(word), "{word:?} is not in:\n{}", doctor.stdout);
+    }
+}
+
+#[test]
+fn a_library_that_is_too_old_does_not_hide_a_good_one() {
+    let scratch = Scratch::new();
+    // Its name promises the highest version, so that it is tried first.
+    too_old(&scratch, "lib/libonnxruntime.so.1.99.0");
+    std::os::unix::fs::symlink(library(), scratch.0.join("lib/libonnxruntime.so.1.31.1")).unwrap();
+    let ended = run(wharf(&["doctor"]).env("WHARF_DATA", &scratch.0));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains(library().file_name().unwrap().to_str().unwrap()), "{}", ended.stdout);
 }
 
 // ---- completions ----

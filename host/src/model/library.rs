@@ -134,7 +134,11 @@ pub fn refusal(error: ort::LoadDynamicError) -> String {
         ort::LoadDynamicError::Dlopen { error, .. } => error.to_string(),
         ort::LoadDynamicError::MissingApi { path } => format!("{} is no ONNX Runtime library", path.display()),
         ort::LoadDynamicError::BadVersion { version_str, path } => {
-            format!("{} is version {version_str}, 1.{} or newer is needed", path.display(), ort::MINOR_VERSION)
+            format!(
+                "{} is too old: it is version {version_str}, 1.{} or newer is needed",
+                path.display(),
+                ort::MINOR_VERSION
+            )
         }
         other => other.to_string(),
     }
