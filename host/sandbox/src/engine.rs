@@ -9,7 +9,7 @@ use std::time::Duration;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 /// A running guest yields to the host this often, so this is how late a deadline may be noticed.
-const EPOCH: Duration = Duration::from_millis(5);
+pub(crate) const EPOCH: Duration = Duration::from_millis(5);
 
 /// Component instances alive at the same time in one host. Each costs address space, not memory.
 const INSTANCES: u32 = 1000;

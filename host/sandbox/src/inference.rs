@@ -1,6 +1,7 @@
 //! The host's side of `wharf:inference`: tensors as handles, models by name.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 use wasmtime::StoreContextMut;
@@ -128,7 +129,9 @@ impl HostModel for State {
 
     async fn infer(&mut self, handle: Resource<OpenModel>, inputs: NamedTensors) -> Answer<NamedTensors> {
         let (infer, request) = self.request(&handle, inputs)?;
+        let since = Instant::now();
         let answer = infer.infer(request).await;
+        self.turn.hosted_since(since);
         self.outputs(answer)
     }
 
@@ -263,7 +266,9 @@ pub(crate) fn add_infer_from_memory(linker: &mut Linker<State>) -> wasmtime::Res
                     data: input.data.as_le_slice(&store),
                 })
                 .collect();
+            let since = Instant::now();
             let answer = infer.infer_blocking(&views, deadline);
+            store.data_mut().turn.hosted_since(since);
             Ok((store.data_mut().outputs(answer)?,))
         },
     )

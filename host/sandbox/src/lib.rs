@@ -10,7 +10,7 @@
 //! - [`bindings`], [`linker`]: what a guest may touch, all of it
 //! - [`state`]: what one instance holds; [`limits`]: how much
 //! - [`inference`], [`vision`], [`nn`], [`egress`], [`log`]: the host's side of each import
-//! - [`service`]: instances, their reuse, and one call
+//! - [`service`]: instances, their reuse, and one call; `turn`: when a running guest lets others have the thread
 
 pub mod bindings;
 pub mod cache;
@@ -24,4 +24,5 @@ pub mod log;
 pub mod nn;
 pub mod service;
 pub mod state;
+pub(crate) mod turn;
 pub mod vision;

@@ -6,6 +6,7 @@
 //! other integers, strings) are an error rather than a silent conversion.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use wasmtime::component::Resource;
 use wharf_tensor::infer::{Infer, InferError, InferErrorKind, InferRequest};
@@ -130,7 +131,10 @@ impl HostGraphExecutionContext for State {
         if let Some(message) = malformed {
             return self.refuse(ErrorCode::InvalidArgument, message);
         }
-        let outputs = match infer.infer(InferRequest { inputs: named, deadline: self.deadline }).await {
+        let since = Instant::now();
+        let answer = infer.infer(InferRequest { inputs: named, deadline: self.deadline }).await;
+        self.turn.hosted_since(since);
+        let outputs = match answer {
             Ok(outputs) => outputs,
             Err(error) => return self.refuse_infer(error),
         };

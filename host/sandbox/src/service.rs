@@ -21,13 +21,14 @@ use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use tokio::sync::oneshot;
-use wasmtime::Store;
+use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 
 use crate::component::Component;
 use crate::state::{Guest, State};
+use crate::turn::Turn;
 
 /// An idle instance of a service that reuses them is dropped after this time.
 const IDLE: Duration = Duration::from_secs(10);
@@ -102,6 +103,7 @@ impl Service {
             None => self.instantiate().await?,
         };
         instance.store.data_mut().deadline = deadline;
+        instance.store.data_mut().turn = Turn::begin();
         instance.served += 1;
 
         let (send, head) = oneshot::channel();
@@ -139,7 +141,14 @@ impl Service {
         let state = State::new(self.guest.clone()).map_err(start)?;
         let mut store = Store::new(&self.component.engine.wasmtime, state);
         store.limiter(|state| &mut state.meter);
-        store.epoch_deadline_async_yield_and_update(1);
+        store.epoch_deadline_callback(|mut store| {
+            let turn = &mut store.data_mut().turn;
+            if !turn.is_over() {
+                return Ok(UpdateDeadline::Continue(1));
+            }
+            *turn = Turn::begin();
+            Ok(UpdateDeadline::Yield(1))
+        });
         store.set_epoch_deadline(1);
         match self.component.pre.instantiate_async(&mut store).await {
             Ok(proxy) => Ok(Instance { store, proxy, served: 0, idle_since: None }),

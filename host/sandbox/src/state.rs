@@ -14,6 +14,7 @@ use wharf_vision::Image;
 use crate::egress::DenyAll;
 use crate::limits::{Meter, OverLimit};
 use crate::log::{LogPipe, LogSink, LogStream};
+use crate::turn::Turn;
 
 /// Handles one instance may have open: streams, headers, tensors, pictures.
 const HANDLES: usize = 65_536;
@@ -49,6 +50,7 @@ pub(crate) struct State {
     pub(crate) meter: Meter,
     /// When the request being served must be answered.
     pub(crate) deadline: Option<Instant>,
+    pub(crate) turn: Turn,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     egress: DenyAll,
@@ -73,7 +75,8 @@ impl State {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES);
         let meter = Meter::new(guest.memory);
-        Ok(State { guest, table, meter, deadline: None, wasi: wasi.build(), http: WasiHttpCtx::new(), egress: DenyAll })
+        let (wasi, http, turn) = (wasi.build(), WasiHttpCtx::new(), Turn::begin());
+        Ok(State { guest, table, meter, deadline: None, turn, wasi, http, egress: DenyAll })
     }
 
     /// Give the guest a handle to a tensor, if its memory limit has room.
