@@ -82,7 +82,7 @@ impl Compiler {
             Toolchain::Rustup => rustup_target(target),
             Toolchain::Debian => debian_packages(target),
         };
-        Ok(Self { toolchain: carry_out(plan, target, fetch, |news| step::note(news))?, target })
+        Ok(Self { toolchain: carry_out(plan, target, fetch, step::note)?, target })
     }
 
     /// `cargo <verb>` for the guests, lacking only `--manifest-path` and `--target-dir`.
