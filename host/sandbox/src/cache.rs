@@ -10,6 +10,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
@@ -39,11 +40,11 @@ impl ComponentCache {
         Ok(ComponentCache { folder })
     }
 
-    /// The compiled form of `wasm`, from the cache or compiled now and kept. Failure to keep it is logged,
-    /// not returned.
+    /// The compiled form of `wasm`, whose sha256 in hex is `digest`, from the cache or compiled now and kept. Failure
+    /// to keep it is logged, not returned.
     #[expect(unsafe_code, reason = "loading machine code; it was compiled here")]
-    pub(crate) fn compile(&self, engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Component> {
-        let entry = self.folder.join(key(engine, wasm));
+    pub(crate) fn compile(&self, engine: &Engine, wasm: &[u8], digest: &str) -> wasmtime::Result<Component> {
+        let entry = self.folder.join(key(engine, digest));
         if let Some(component) = load(engine, &entry) {
             return Ok(component);
         }
@@ -56,11 +57,11 @@ impl ComponentCache {
     }
 }
 
-fn key(engine: &Engine, wasm: &[u8]) -> String {
+fn key(engine: &Engine, digest: &str) -> String {
     let mut environment = DefaultHasher::new();
     engine.wasmtime.precompile_compatibility_hash().hash(&mut environment);
     (engine.layout() as u8).hash(&mut environment);
-    format!("{}-{:016x}", hex(&Sha256::digest(wasm)), environment.finish())
+    format!("{digest}-{:016x}", environment.finish())
 }
 
 #[expect(unsafe_code, reason = "loading machine code; the folder is ours and the digest is checked")]
@@ -84,15 +85,27 @@ fn load(engine: &Engine, entry: &Path) -> Option<Component> {
 }
 
 fn keep(entry: &Path, code: &[u8]) -> io::Result<()> {
+    // Containers of one image start side by side, and each writes a file of its own.
+    static WRITES: AtomicU64 = AtomicU64::new(0);
+    let write = format!("{}-{}", std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed));
     // The digest goes last: an entry without one is no entry.
     for (extension, bytes) in [("cwasm", code), ("sha256", hex(&Sha256::digest(code)).as_bytes())] {
-        let temporary = entry.with_extension(format!("{extension}.{}", std::process::id()));
-        fs::write(&temporary, bytes)?;
-        fs::rename(&temporary, entry.with_extension(extension))?;
+        let temporary = entry.with_extension(format!("{extension}.{write}"));
+        let kept = fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, entry.with_extension(extension)));
+        if kept.is_err() {
+            // The disk is full, most likely: leave nothing half-written there. What cannot be removed is tried no
+            // further.
+            let _ = fs::remove_file(&temporary);
+        }
+        kept?;
     }
     Ok(())
 }
 
-pub(crate) fn hex(digest: &[u8]) -> String {
+pub(crate) fn digest(wasm: &[u8]) -> String {
+    hex(&Sha256::digest(wasm))
+}
+
+fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -87,10 +87,10 @@ impl Engine {
         PoolingAllocationConfig::is_pagemap_scan_available()
     }
 
-    /// Keeps the epoch ticking while a guest runs.
-    pub(crate) fn running(&self) -> Running {
+    /// Keeps the epoch ticking while a guest computes.
+    pub(crate) fn running(&self) -> Running<'_> {
         self.ticker.enter();
-        Running(self.ticker.clone())
+        Running(&self.ticker)
     }
 }
 
@@ -130,8 +130,8 @@ fn config(layout: MemoryLayout) -> Config {
     config
 }
 
-/// Increments the engine's epoch every [`EPOCH`] while at least one guest runs, and sleeps otherwise: an idle
-/// host wakes up for nothing.
+/// Increments the engine's epoch every [`EPOCH`] while at least one guest computes, and sleeps otherwise: an idle
+/// host, or one whose guests only wait, wakes up for nothing.
 struct Ticker {
     shared: Arc<Shared>,
     thread: Thread,
@@ -162,7 +162,7 @@ impl Ticker {
 
     fn enter(&self) {
         self.shared.running.fetch_add(1, Ordering::SeqCst);
-        if self.shared.parked.swap(false, Ordering::SeqCst) {
+        if self.shared.parked.load(Ordering::SeqCst) && self.shared.parked.swap(false, Ordering::SeqCst) {
             self.thread.unpark();
         }
     }
@@ -182,8 +182,9 @@ fn tick(engine: &wasmtime::Engine, shared: &Shared) {
                 std::thread::park();
             }
             shared.parked.store(false, Ordering::SeqCst);
-            continue;
         }
+        // After a park too: most guests are done sooner than this thread is awake, and to wake it costs each of them
+        // more than it saves.
         std::thread::sleep(EPOCH);
         engine.increment_epoch();
     }
@@ -200,9 +201,9 @@ impl Drop for Ticker {
     }
 }
 
-pub(crate) struct Running(Arc<Ticker>);
+pub(crate) struct Running<'a>(&'a Ticker);
 
-impl Drop for Running {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.0.leave();
     }

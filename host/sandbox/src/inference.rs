@@ -13,6 +13,7 @@ use wharf_tensor::{DType, Tensor, TensorError};
 
 use crate::bindings::wharf::inference::models::{Host, HostModel, HostPending, Metadata, TensorData, TensorMetadata};
 use crate::bindings::wharf::inference::tensors::{self, Datatype, Error, ErrorKind, HostTensor, Scored};
+use crate::governor;
 use crate::limits::OverLimit;
 use crate::state::State;
 
@@ -130,7 +131,7 @@ impl HostModel for State {
     async fn infer(&mut self, handle: Resource<OpenModel>, inputs: NamedTensors) -> Answer<NamedTensors> {
         let (infer, request) = self.request(&handle, inputs)?;
         let since = Instant::now();
-        let answer = infer.infer(request).await;
+        let answer = governor::model(infer.infer(request)).await;
         self.turn.hosted_since(since);
         self.outputs(answer)
     }
@@ -267,7 +268,7 @@ pub(crate) fn add_infer_from_memory(linker: &mut Linker<State>) -> wasmtime::Res
                 })
                 .collect();
             let since = Instant::now();
-            let answer = infer.infer_blocking(&views, deadline);
+            let answer = governor::model_now(|| infer.infer_blocking(&views, deadline));
             store.data_mut().turn.hosted_since(since);
             Ok((store.data_mut().outputs(answer)?,))
         },

@@ -1,7 +1,9 @@
 //! What one instance may use: linear memories, tables, and the pictures and tensors the host holds for it,
-//! summed against one limit.
+//! summed against one limit, and reported to the container's [`Governor`].
 
 use wasmtime::ResourceLimiter;
+
+use crate::governor::Governor;
 
 /// Elements of one table; function pointers of a large guest (CPython) need about 10,000.
 const TABLE_ELEMENTS: usize = 100_000;
@@ -9,13 +11,13 @@ const TABLE_ELEMENTS: usize = 100_000;
 /// Bytes charged for a handle on top of what it holds, so that empty ones are not free.
 const HANDLE: usize = 256;
 
-/// The meter of one instance.
+/// The meter of one instance; the instance counts as alive as long as its meter exists.
 #[derive(Debug)]
 pub struct Meter {
+    governor: Governor,
     limit: usize,
     linear: usize,
     held: usize,
-    peak: usize,
     denied: bool,
 }
 
@@ -30,8 +32,9 @@ pub struct OverLimit {
 
 impl Meter {
     /// `limit` in bytes.
-    pub fn new(limit: usize) -> Meter {
-        Meter { limit, linear: 0, held: 0, peak: 0, denied: false }
+    pub fn new(limit: usize, governor: Governor) -> Meter {
+        governor.instance_made();
+        Meter { governor, limit, linear: 0, held: 0, denied: false }
     }
 
     /// Charge `bytes` of host memory held for the guest.
@@ -43,13 +46,15 @@ impl Meter {
             return Err(OverLimit { asked, limit: self.limit, used });
         }
         self.held += asked;
-        self.peak = self.peak.max(self.linear + self.held);
+        self.governor.held(asked);
         Ok(())
     }
 
     /// Return what [`Meter::hold`] charged.
     pub fn release(&mut self, bytes: usize) {
-        self.held = self.held.saturating_sub(bytes.saturating_add(HANDLE));
+        let returned = self.held.min(bytes.saturating_add(HANDLE));
+        self.held -= returned;
+        self.governor.released(returned);
     }
 
     /// Bytes that may still be asked for.
@@ -65,10 +70,12 @@ impl Meter {
     pub fn limit(&self) -> usize {
         self.limit
     }
+}
 
-    /// The most that was in use at one time, in bytes.
-    pub fn peak(&self) -> usize {
-        self.peak
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.governor.released(self.linear + self.held);
+        self.governor.instance_gone();
     }
 }
 
@@ -80,7 +87,7 @@ impl ResourceLimiter for Meter {
             return Ok(false);
         }
         self.linear += more;
-        self.peak = self.peak.max(self.linear + self.held);
+        self.governor.held(more);
         Ok(true)
     }
 
@@ -95,7 +102,7 @@ mod tests {
 
     #[test]
     fn all_memories_and_handles_share_one_limit() {
-        let mut meter = Meter::new(1 << 20);
+        let mut meter = Meter::new(1 << 20, Governor::default());
         assert!(meter.memory_growing(0, 512 << 10, None).unwrap());
         assert!(meter.memory_growing(0, 256 << 10, None).unwrap(), "a second memory");
         meter.hold(128 << 10).unwrap();
@@ -105,6 +112,24 @@ mod tests {
         assert!(meter.hold(256 << 10).is_err());
         meter.release(128 << 10);
         assert!(meter.memory_growing(256 << 10, 512 << 10, None).unwrap());
-        assert_eq!(meter.peak(), 1 << 20);
+    }
+
+    #[test]
+    fn a_container_is_charged_for_what_its_instances_hold() {
+        let governor = Governor::default();
+        let mut first = Meter::new(1 << 20, governor.clone());
+        let mut second = Meter::new(1 << 20, governor.clone());
+        first.memory_growing(0, 512 << 10, None).unwrap();
+        second.memory_growing(0, 512 << 10, None).unwrap();
+        second.hold(1 << 10).unwrap();
+        let usage = governor.usage();
+        let held = (1 << 20) + (1 << 10) + HANDLE as u64;
+        assert_eq!((usage.instances, usage.memory, usage.memory_peak), (2, held, held));
+        second.release(1 << 10);
+        assert_eq!(governor.usage().memory, 1 << 20);
+        drop(first);
+        drop(second);
+        let usage = governor.usage();
+        assert_eq!((usage.instances, usage.memory, usage.memory_peak), (0, 0, held));
     }
 }

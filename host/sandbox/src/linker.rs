@@ -2,10 +2,10 @@
 //!
 //! | import | what it reaches |
 //! |---|---|
-//! | `wasi:cli` | its own environment and arguments; stdout and stderr go to the container's log; stdin is empty |
+//! | `wasi:cli` | its own environment, arguments and exit code; stdout and stderr go to the container's log or to whoever watches the job; stdin is what a job is given, else empty |
 //! | `wasi:clocks`, `wasi:random` | the host's clocks and random numbers |
 //! | `wasi:io` | streams and pollables it already holds |
-//! | `wasi:filesystem` | the folders mounted into the container, nothing else |
+//! | `wasi:filesystem` | the folders mounted into the container, nothing else ([`crate::state`]) |
 //! | `wasi:sockets` | linked because libc imports it; every use is refused |
 //! | `wasi:http/types` | the request it serves and the response it makes |
 //! | `wasi:http/outgoing-handler` | refused unless the container's network allows the destination ([`crate::egress`]) |

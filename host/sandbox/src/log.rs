@@ -1,4 +1,4 @@
-//! A guest's stdout and stderr, as lines into the container's log. Memory is bounded whatever a guest
+//! A guest's stdout and stderr as lines into the container's log. Memory is bounded whatever a guest
 //! writes: a full log makes the guest wait, and nobody else.
 
 use std::collections::VecDeque;
@@ -7,15 +7,17 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::AsyncWrite;
-use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 /// A longer line is cut into pieces of this size, as Docker does. Bytes.
 const LINE: usize = 16 << 10;
 
 /// The most one write may carry. Bytes.
-const PERMIT: usize = 64 << 10;
+pub(crate) const PERMIT: usize = 64 << 10;
+
+/// The most that waits for room. Each handle a guest has opened may come with a permit of its own, and nothing makes
+/// a guest ask for one: whoever writes beyond this is trapped. Bytes.
+pub(crate) const WAITING: usize = 4 * PERMIT;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LogStream {
@@ -47,9 +49,16 @@ impl LogPipe {
                 sink: sink.clone(),
                 partial: BytesMut::new(),
                 waiting: VecDeque::new(),
+                waiting_bytes: 0,
             })),
             sink,
         }
+    }
+
+    /// Resolves when the log has taken everything, a last line without its newline too.
+    pub(crate) async fn finish(&mut self) {
+        self.lines().end_line();
+        self.ready().await;
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
@@ -62,8 +71,10 @@ struct Lines {
     sink: Arc<dyn LogSink>,
     /// The line being written, shorter than [`LINE`].
     partial: BytesMut,
-    /// Lines the sink had no room for; at most one permit's worth.
+    /// Lines the sink had no room for.
     waiting: VecDeque<Bytes>,
+    /// Their bytes, newlines included.
+    waiting_bytes: usize,
 }
 
 impl Lines {
@@ -76,11 +87,22 @@ impl Lines {
             self.partial.extend_from_slice(part);
             bytes = if newline.is_some() { rest.get(1..).unwrap_or_default() } else { rest };
             if newline.is_some() || self.partial.len() == LINE {
-                let line = self.partial.split().freeze();
-                self.waiting.push_back(line);
+                self.queue_partial();
             }
         }
         self.drain();
+    }
+
+    fn end_line(&mut self) {
+        if !self.partial.is_empty() {
+            self.queue_partial();
+        }
+    }
+
+    fn queue_partial(&mut self) {
+        let line = self.partial.split().freeze();
+        self.waiting_bytes += line.len() + 1;
+        self.waiting.push_back(line);
     }
 
     fn drain(&mut self) {
@@ -89,35 +111,16 @@ impl Lines {
                 self.waiting.push_front(line);
                 return;
             }
+            self.waiting_bytes -= line.len() + 1;
         }
     }
 }
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        // The instance is gone and nobody is left to wait: what does not fit now is lost, at most one permit.
-        if !self.partial.is_empty() {
-            let line = self.partial.split().freeze();
-            self.waiting.push_back(line);
-        }
+        // The instance is gone and nobody is left to wait: what does not fit now is lost.
+        self.end_line();
         self.drain();
-    }
-}
-
-impl IsTerminal for LogPipe {
-    fn is_terminal(&self) -> bool {
-        false
-    }
-}
-
-impl StdoutStream for LogPipe {
-    fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(self.clone())
-    }
-
-    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        // Only 0.3 guests ask for this one, and they are refused when their component is loaded.
-        Box::new(tokio::io::sink())
     }
 }
 
@@ -142,7 +145,11 @@ impl OutputStream for LogPipe {
         if bytes.len() > PERMIT {
             return Err(StreamError::trap("write is larger than the permit"));
         }
-        self.lines().push(&bytes);
+        let mut lines = self.lines();
+        if lines.waiting_bytes + bytes.len() > WAITING {
+            return Err(StreamError::trap("write without a permit"));
+        }
+        lines.push(&bytes);
         Ok(())
     }
 
@@ -207,5 +214,23 @@ mod tests {
         assert_eq!(pipe.check_write().unwrap(), PERMIT);
         pipe.write(Bytes::from_static(b"a\nb\n")).unwrap();
         assert_eq!(pipe.check_write().unwrap(), 0);
+    }
+
+    #[test]
+    fn who_ignores_a_full_log_is_trapped() {
+        let mut pipe = LogPipe::new(Arc::new(Memory::default()), LogStream::Stderr);
+        let write = Bytes::from(vec![b'\n'; PERMIT]);
+        let written = std::iter::repeat_with(|| pipe.write(write.clone())).take_while(Result::is_ok).count();
+        assert_eq!(written, WAITING / PERMIT);
+        assert!(matches!(pipe.write(write), Err(StreamError::Trap(_))));
+    }
+
+    #[tokio::test]
+    async fn an_ended_guest_leaves_nothing_behind() {
+        let sink = Arc::new(Memory { room: 2, ..Memory::default() });
+        let mut pipe = LogPipe::new(sink.clone(), LogStream::Stdout);
+        pipe.write(Bytes::from_static(b"a\nb")).unwrap();
+        pipe.finish().await;
+        assert_eq!(*sink.lines.lock().unwrap(), ["a", "b"]);
     }
 }

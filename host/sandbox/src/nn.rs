@@ -16,6 +16,7 @@ use crate::bindings::wasi::nn::errors::{self, ErrorCode, HostError};
 use crate::bindings::wasi::nn::graph::{self, ExecutionTarget, GraphBuilder, GraphEncoding, HostGraph};
 use crate::bindings::wasi::nn::inference::{self, HostGraphExecutionContext};
 use crate::bindings::wasi::nn::tensor::{self, HostTensor, TensorType};
+use crate::governor;
 use crate::state::State;
 
 /// A tensor as `wasi:nn` sees it. The constructor cannot fail there, so a bad one is kept and reported by
@@ -131,8 +132,9 @@ impl HostGraphExecutionContext for State {
         if let Some(message) = malformed {
             return self.refuse(ErrorCode::InvalidArgument, message);
         }
+        let answer = infer.infer(InferRequest { inputs: named, deadline: self.deadline });
         let since = Instant::now();
-        let answer = infer.infer(InferRequest { inputs: named, deadline: self.deadline }).await;
+        let answer = governor::model(answer).await;
         self.turn.hosted_since(since);
         let outputs = match answer {
             Ok(outputs) => outputs,

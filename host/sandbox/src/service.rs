@@ -21,13 +21,17 @@ use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
 use tokio::sync::oneshot;
-use wasmtime::{Store, UpdateDeadline};
-use wasmtime_wasi_http::p2::bindings::Proxy;
+use wasmtime::Store;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
+use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::{WasiBody, WasiHttpView};
 
 use crate::component::Component;
+use crate::governor::{Governor, Usage};
+pub use crate::instance::CallError;
+use crate::instance::{Mould, failed, unstarted};
 use crate::state::{Guest, State};
+use crate::stdio::Stdin;
 use crate::turn::Turn;
 
 /// An idle instance of a service that reuses them is dropped after this time.
@@ -49,31 +53,10 @@ pub enum RequestBodyError {
     Disconnected,
 }
 
-/// Why a guest gave no response.
-#[derive(Debug, thiserror::Error)]
-pub enum CallError {
-    /// It trapped: `unreachable`, a stack overflow, an out-of-bounds access, …
-    #[error("the service crashed: {0}")]
-    Trap(String),
-    /// Limit in bytes.
-    #[error("the service ran out of memory: its limit is {limit} bytes")]
-    OutOfMemory { limit: usize },
-    #[error("the service ended without a response")]
-    NoResponse,
-    #[error("the service refused the request: {0}")]
-    Refused(String),
-    #[error("the host has no room for another instance")]
-    Saturated,
-    #[error("the request cannot be given to the service: {0}")]
-    Request(String),
-    #[error("the service cannot be started: {0}")]
-    Start(String),
-}
-
 /// A component with what its instances may see and use.
 pub struct Service {
-    component: Component,
-    guest: Arc<Guest>,
+    pre: ProxyPre<State>,
+    mould: Arc<Mould>,
     max_requests: u32,
     idle: Arc<IdleInstances>,
 }
@@ -82,7 +65,17 @@ impl Service {
     /// `max_requests`: how many requests one instance may serve, one after the other; 1 is a fresh instance
     /// for each.
     pub fn new(component: Component, guest: Guest, max_requests: u32) -> Service {
-        Service { component, guest: Arc::new(guest), max_requests: max_requests.max(1), idle: Arc::default() }
+        let mould = Arc::new(Mould::new(component.engine, guest));
+        Service { pre: component.pre, mould, max_requests: max_requests.max(1), idle: Arc::default() }
+    }
+
+    /// What the container has used, its jobs included.
+    pub fn usage(&self) -> Usage {
+        self.governor().usage()
+    }
+
+    pub fn governor(&self) -> &Governor {
+        self.mould.governor()
     }
 
     /// Make one instance and drop it: whatever would stop every request, stops the start instead.
@@ -97,7 +90,6 @@ impl Service {
         request: http::Request<Body>,
         deadline: Option<Instant>,
     ) -> Result<http::Response<Body>, CallError> {
-        let running = self.component.engine.running();
         let mut instance = match self.idle.take() {
             Some(instance) => instance,
             None => self.instantiate().await?,
@@ -114,47 +106,33 @@ impl Service {
         let (request, out) = prepared.map_err(|error| CallError::Request(format!("{error:#}")))?;
 
         let idle = (instance.served < self.max_requests).then(|| self.idle.clone());
-        let guest = Box::pin(async move {
-            let _running = running;
+        let serve = async move {
             instance.store.set_epoch_deadline(1);
             let handler = instance.proxy.wasi_http_incoming_handler();
             let result = handler.call_handle(&mut instance.store, request, out).await;
             let state = instance.store.data();
             if let Err(error) = result {
-                return Err(classify(&error, state));
+                return Err(failed(&error, state));
             }
             if let Some(idle) = idle.filter(|_| !state.meter.denied()) {
                 idle.give_back(instance);
             }
             Ok(())
-        });
+        };
+        let mould = self.mould.clone();
+        let guest = Box::pin(async move { mould.run(serve).await });
         Call { guest: Some(guest), head: Some(head) }.await
     }
 
     async fn instantiate(&self) -> Result<Instance, CallError> {
-        let start = |error: wasmtime::Error| {
-            if error.is::<wasmtime::PoolConcurrencyLimitError>() {
-                return CallError::Saturated;
+        let make = async {
+            let mut store = self.mould.store(Stdin::new(None, false))?;
+            match self.pre.instantiate_async(&mut store).await {
+                Ok(proxy) => Ok(Instance { store, proxy, served: 0, idle_since: None }),
+                Err(error) => Err(unstarted(&error, &store)),
             }
-            CallError::Start(format!("{error:#}"))
         };
-        let state = State::new(self.guest.clone()).map_err(start)?;
-        let mut store = Store::new(&self.component.engine.wasmtime, state);
-        store.limiter(|state| &mut state.meter);
-        store.epoch_deadline_callback(|mut store| {
-            let turn = &mut store.data_mut().turn;
-            if !turn.is_over() {
-                return Ok(UpdateDeadline::Continue(1));
-            }
-            *turn = Turn::begin();
-            Ok(UpdateDeadline::Yield(1))
-        });
-        store.set_epoch_deadline(1);
-        match self.component.pre.instantiate_async(&mut store).await {
-            Ok(proxy) => Ok(Instance { store, proxy, served: 0, idle_since: None }),
-            Err(_) if store.data().meter.denied() => Err(CallError::OutOfMemory { limit: self.guest.memory }),
-            Err(error) => Err(start(error)),
-        }
+        self.mould.run(make).await
     }
 }
 
@@ -188,27 +166,6 @@ impl IdleInstances {
         drop(idle);
         drop(retired);
     }
-}
-
-fn classify(error: &wasmtime::Error, state: &State) -> CallError {
-    if state.meter.denied() {
-        return CallError::OutOfMemory { limit: state.meter.limit() };
-    }
-    CallError::Trap(describe_trap(error))
-}
-
-/// The reason first; then where, as far as the component has names for its functions.
-fn describe_trap(error: &wasmtime::Error) -> String {
-    /// Frames shown: an endless recursion has thousands of the same.
-    const FRAMES: usize = 8;
-    let mut text = error.root_cause().to_string();
-    let frames =
-        error.downcast_ref::<wasmtime::WasmBacktrace>().map(wasmtime::WasmBacktrace::frames).unwrap_or_default();
-    for name in frames.iter().filter_map(wasmtime::FrameInfo::func_name).take(FRAMES) {
-        text.push_str("\n    at ");
-        text.push_str(name);
-    }
-    text
 }
 
 fn body_error(error: BodyError) -> wasmtime_wasi_http::Error {

@@ -219,8 +219,8 @@ impl State {
     }
 }
 
-/// Compressed bytes, and pixels, of which work takes no longer than some 5 ms. To tell tokio that a thread is busy makes
-/// it wake another one, which then takes time from a model that uses all cores: not worth it below.
+/// Compressed bytes, and pixels, of which work takes no longer than some 5 ms. To tell tokio that a thread is busy
+/// makes it wake another one, which then takes time from a model that uses all cores: not worth it below.
 const FEW_BYTES: usize = 256 << 10;
 const FEW_PIXELS: u64 = 4 << 20;
 
