@@ -17,6 +17,12 @@ pub enum ErrorKind {
     /// Full, draining or not ready yet; retrying later may work.
     Unavailable,
     DeadlineExceeded,
+    /// What was given as proof of identity is wrong or missing.
+    Unauthorized,
+    /// Never allowed on this object, whoever asks: a predefined network, a read-only thing.
+    Forbidden,
+    /// Known by name, and not offered by this host; the message says what to use instead.
+    Unimplemented,
     /// The machine lacks something: a library, a device, a permission. The message says how to get it.
     Unmet,
     /// A guest or a model failed while running.
