@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 use wharf_sandbox::service::RequestBodyError;
@@ -72,16 +71,16 @@ impl Allowance {
 }
 
 /// A request's body: ends in [`RequestBodyError`] when it grows too large or takes too long.
-pub struct RequestBody {
-    body: Incoming,
+pub struct RequestBody<B> {
+    body: B,
     allowance: Allowance,
     end: End,
     violation: Violation,
 }
 
-impl RequestBody {
+impl<B> RequestBody<B> {
     /// `limit` in bytes; `time` from now.
-    pub fn new(body: Incoming, limit: u64, time: Duration, violation: Violation) -> RequestBody {
+    pub fn new(body: B, limit: u64, time: Duration, violation: Violation) -> RequestBody<B> {
         RequestBody { body, allowance: Allowance::new(limit), end: End::at(Instant::now() + time), violation }
     }
 
@@ -91,7 +90,7 @@ impl RequestBody {
     }
 }
 
-impl HttpBody for RequestBody {
+impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for RequestBody<B> {
     type Data = Bytes;
     type Error = BodyError;
 

@@ -1,17 +1,20 @@
 //! One request through the ladder.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{Request, Response, StatusCode};
+use http_body::Body as HttpBody;
 use http_body_util::BodyExt;
-use hyper::body::{Body as _, Incoming};
 use tokio::sync::Semaphore;
 use wharf_sandbox::service::RequestBodyError;
 
 use super::Limits;
 use super::body::{Due, RequestBody, ResponseBody, Violation};
+use super::counted::Counters;
 use crate::metrics::{ContainerMetrics, Refusal};
 use crate::service::{Body, HttpService, respond};
 
@@ -22,12 +25,13 @@ pub struct Ladder {
     limits: Limits,
     in_flight: Arc<Semaphore>,
     metrics: ContainerMetrics,
+    counters: Arc<Counters>,
 }
 
 impl Ladder {
     pub fn new(name: Arc<str>, service: Arc<dyn HttpService>, limits: Limits, metrics: ContainerMetrics) -> Ladder {
         let in_flight = Arc::new(Semaphore::new(limits.in_flight));
-        Ladder { name, service, limits, in_flight, metrics }
+        Ladder { name, service, limits, in_flight, metrics, counters: Arc::default() }
     }
 
     /// The container's name.
@@ -39,17 +43,35 @@ impl Ladder {
         &self.limits
     }
 
-    /// Answer `request`, whatever happens; `due` is told when the response must be complete. Dropping the future cancels
-    /// the work.
-    pub async fn call(&self, request: Request<Incoming>, due: Due) -> Response<Body> {
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// Requests being answered now.
+    pub fn in_flight(&self) -> usize {
+        self.limits.in_flight.saturating_sub(self.in_flight.available_permits())
+    }
+
+    /// Answer `request`, whatever happens; `due` is told when the response must be complete. `deadline` is the caller's
+    /// own, if it has one. Dropping the future cancels the work.
+    pub async fn answer<B>(&self, request: Request<B>, due: Due, deadline: Option<Instant>) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    {
         let started = Instant::now();
         let observation = self.metrics.begin();
-        let response = self.climb(request, started, due).await;
+        let own = started + self.limits.deadline;
+        let deadline = deadline.map_or(own, |deadline| deadline.min(own));
+        let response = self.climb(request, deadline, due).await;
+        self.counters.requests.fetch_add(1, Ordering::Relaxed);
         observation.end(response.status().as_u16(), started.elapsed());
         response
     }
 
-    async fn climb(&self, request: Request<Incoming>, started: Instant, due: Due) -> Response<Body> {
+    async fn climb<B>(&self, request: Request<B>, deadline: Instant, due: Due) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    {
         let limits = &self.limits;
         if declared_size(&request) > limits.body_size {
             return self.too_large();
@@ -66,7 +88,7 @@ impl Ladder {
             false => RequestBody::new(body, limits.body_size, limits.body_time, violation.clone()).boxed_unsync(),
         });
 
-        let deadline = tokio::time::Instant::from_std(started + limits.deadline);
+        let deadline = tokio::time::Instant::from_std(deadline);
         let answer = tokio::time::timeout_at(deadline, self.service.call(request, deadline.into_std())).await;
         match violation.get() {
             Some(RequestBodyError::Timeout) => return self.too_slow(),

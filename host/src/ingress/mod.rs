@@ -7,11 +7,16 @@
 //! - [`port`]: a bound port: accept, serve, drain
 //! - [`body`]: a request's body under its size and time limits, a response's under its own
 //! - [`call`]: one request through the ladder
+//! - [`front`]: the way in for whoever starts services: [`Front`](crate::service::Front) for the whole host
+//! - [`counted`]: a connection whose bytes are counted
 
 pub mod body;
 pub mod call;
+pub mod counted;
+pub mod front;
 pub mod limits;
 pub mod port;
 
+pub use front::Ingress;
 pub use limits::Limits;
 pub use port::Port;

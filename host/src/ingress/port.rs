@@ -20,6 +20,7 @@ use tokio::time::Sleep;
 
 use super::body::Due;
 use super::call::Ladder;
+use super::counted::Counted;
 use crate::error::{Error, ErrorKind, Result};
 
 /// After an error of `accept` that is not one connection's (out of file descriptors), wait before the next.
@@ -120,13 +121,13 @@ async fn serve_connection(stream: TcpStream, ladder: Arc<Ladder>, mut drain: wat
         let (ladder, due) = (ladder.clone(), due.clone());
         service_fn(move |request| {
             let (ladder, due) = (ladder.clone(), due.clone());
-            async move { Ok::<_, Infallible>(ladder.call(request, due).await) }
+            async move { Ok::<_, Infallible>(ladder.answer(request, due, None).await) }
         })
     };
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(ladder.limits().header_time)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Counted::new(stream, ladder.counters().clone())), service);
     let mut overdue = Overdue { due, timer: None };
     let mut draining = false;
     let result = loop {
@@ -181,7 +182,7 @@ impl Overdue {
 }
 
 /// hyper closes a connection whose headers do not arrive without an answer: give it one.
-async fn say_too_slow(mut stream: TcpStream, time: Duration) {
+async fn say_too_slow(mut stream: Counted<TcpStream>, time: Duration) {
     let body = format!("{{\"error\":\"the headers did not arrive within {} s\"}}", time.as_secs_f32());
     let answer = format!(
         "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",

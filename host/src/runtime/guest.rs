@@ -3,23 +3,23 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderValue, Request, Response, StatusCode};
-use wharf_sandbox::log::LogStream;
+use wharf_sandbox::log::{LogSink, LogStream};
 use wharf_sandbox::service::{CallError, Service as Sandbox};
 
-use super::ContainerLog;
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::{Body, HttpService, ResponseFuture, respond};
 
 pub struct GuestService {
     name: Arc<str>,
     sandbox: Sandbox,
-    log: ContainerLog,
+    log: Arc<dyn LogSink>,
 }
 
 impl GuestService {
-    pub fn new(name: Arc<str>, sandbox: Sandbox, log: ContainerLog) -> GuestService {
+    pub fn new(name: Arc<str>, sandbox: Sandbox, log: Arc<dyn LogSink>) -> GuestService {
         GuestService { name, sandbox, log }
     }
 
@@ -48,7 +48,10 @@ impl GuestService {
             CallError::Start(_) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{name} cannot start an instance")),
         };
         if status.is_server_error() {
-            self.log.host_line(LogStream::Stderr, &format!("wharf: {error}"));
+            // Lost when the log is full: the guest's own lines explain more than a missing remark.
+            for line in format!("wharf: {error}").lines() {
+                self.log.try_write(LogStream::Stderr, Bytes::copy_from_slice(line.as_bytes()));
+            }
         }
         respond::error(status, &message)
     }

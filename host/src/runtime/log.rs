@@ -36,14 +36,6 @@ impl ContainerLog {
     pub fn new(container: impl Into<Arc<str>>, lines: mpsc::Sender<LogLine>) -> ContainerLog {
         ContainerLog { container: container.into(), lines }
     }
-
-    /// A remark of the host in the container's log; lost when the log is full, as the guest's own lines explain
-    /// more than a missing remark.
-    pub fn host_line(&self, stream: LogStream, text: &str) {
-        for line in text.lines() {
-            self.try_write(stream, Bytes::copy_from_slice(line.as_bytes()));
-        }
-    }
 }
 
 impl LogSink for ContainerLog {

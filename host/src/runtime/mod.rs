@@ -1,18 +1,35 @@
-//! Runtime: turns a workload (a component, models, settings) into a running service.
+//! Runtime: turns an image's files and settings into a running container.
 //!
 //! It must never know how requests arrive (`ingress/`, `oip/`) or how containers are asked for (`control/`,
 //! `cli/`). Everything slow happens here, before a service is published: compiling, loading models,
 //! making the first instance.
 //!
-//! - [`workload`]: what to run
+//! - [`launch`]: starts containers, as `container/` asks for it; [`task`]: one that was started
+//! - [`workload`]: what `wharf serve` is given by path, without an image
+//! - [`contents`]: what a folder holds; [`programs`]: its components, loaded once
 //! - [`guest`]: a sandboxed component as an [`HttpService`](crate::service::HttpService)
-//! - [`log`]: lines of containers, on their way to whoever keeps them
+//! - [`calls`], [`outside`]: what a guest's own requests reach
+//! - [`exec`], [`shell`]: `docker exec`: the image's tools, and a shell to look around with
+//! - [`log`]: lines of workloads, on their way to the terminal
+//! - [`tooling`]: what building an image needs of the sandbox
+//! - [`totals`]: a model's totals for the metrics
 
+pub mod calls;
+pub mod contents;
+pub mod exec;
 pub mod guest;
+pub mod launch;
 pub mod log;
+pub mod outside;
+pub mod programs;
+pub mod shell;
+pub mod task;
+pub mod tooling;
+pub mod totals;
 pub mod workload;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use wharf_sandbox::cache::ComponentCache;
@@ -20,33 +37,50 @@ use wharf_sandbox::component::Component;
 use wharf_sandbox::engine::Engine;
 use wharf_sandbox::service::Service as Sandbox;
 use wharf_sandbox::state::Guest;
+use wharf_sandbox::stdio::Output;
 use wharf_tensor::infer::Infer;
 
 use crate::batch::{Batcher, ModelOptions, Models};
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::{HttpService, Service};
 
+pub use launch::Launcher;
 pub use log::ContainerLog;
 pub use workload::Workload;
+
+use programs::{Program, Programs};
+
+/// An instance smaller than this cannot even hold its stack and the SDK's first allocation. Bytes.
+const LEAST_MEMORY: usize = 4 << 20;
 
 /// What all containers of a host share.
 #[derive(Clone)]
 pub struct Runtime {
-    engine: Engine,
+    programs: Programs,
     components: Option<ComponentCache>,
     models: Arc<Models>,
 }
 
-/// A container that is ready to be published.
+/// A workload that is ready to be published.
 pub struct Started {
     pub service: Service,
     /// What serves its models, for metrics and inspection.
     pub batchers: Vec<(String, Arc<Batcher>)>,
 }
 
+/// A container's program and models.
+struct Loaded {
+    program: Option<Arc<Program>>,
+    batchers: Vec<(String, Arc<Batcher>)>,
+}
+
 impl Runtime {
     pub fn new(engine: Engine, components: Option<ComponentCache>, models: Arc<Models>) -> Runtime {
-        Runtime { engine, components, models }
+        Runtime { programs: Programs::new(engine, components.clone()), components, models }
+    }
+
+    pub fn programs(&self) -> &Programs {
+        &self.programs
     }
 
     /// Load everything `workload` needs and prove that it starts. Takes the time that compiling and loading take.
@@ -63,11 +97,9 @@ impl Runtime {
     }
 
     fn load(&self, workload: Workload, log: ContainerLog) -> Result<(Started, Option<Arc<guest::GuestService>>)> {
-        workload.check(&self.engine)?;
-        let mut batchers = Vec::with_capacity(workload.models.len());
-        for (name, path) in &workload.models {
-            batchers.push((name.clone(), Arc::new(self.models.load(name, path, ModelOptions::default())?)));
-        }
+        workload.check()?;
+        self.check_memory(workload.memory)?;
+        let batchers = self.load_models(&workload.models)?;
         let models: BTreeMap<String, Arc<dyn Infer>> =
             batchers.iter().map(|(name, batcher)| (name.clone(), batcher.clone() as Arc<dyn Infer>)).collect();
         let sandbox = match &workload.component {
@@ -75,24 +107,42 @@ impl Runtime {
                 let wasm = std::fs::read(path).map_err(|error| {
                     Error::new(ErrorKind::Io, format!("cannot read component {}", path.display())).because(error)
                 })?;
-                let component = Component::load(&self.engine, self.components.as_ref(), &wasm)
+                let component = Component::load(self.programs.engine(), self.components.as_ref(), &wasm)
                     .map_err(|error| Error::invalid(format!("{} is not a service", path.display())).because(error))?;
                 let guest = Guest {
                     models: models.iter().map(|(name, model)| (name.clone(), model.clone())).collect(),
                     environment: workload.environment.clone(),
                     arguments: vec![format!("/{}", path.file_name().unwrap_or_default().to_string_lossy())],
                     mounts: workload.mounts.clone(),
-                    log: Arc::new(log.clone()),
-                    memory: workload.memory,
-                    pictures: wharf_vision::Limits::default(),
+                    ..Guest::new(Output::Lines(Arc::new(log.clone())), workload.memory)
                 };
                 let sandbox = Sandbox::new(component, guest, workload.max_requests);
-                Some(Arc::new(guest::GuestService::new(workload.name.as_str().into(), sandbox, log)))
+                let name = workload.name.as_str().into();
+                Some(Arc::new(guest::GuestService::new(name, sandbox, Arc::new(log))))
             }
             None => None,
         };
         let http = sandbox.clone().map(|sandbox| sandbox as Arc<dyn HttpService>);
         let service = Service { name: workload.name.as_str().into(), http, models };
         Ok((Started { service, batchers }, sandbox))
+    }
+
+    /// Load models, name to file; equal files share their sessions.
+    fn load_models(&self, models: &BTreeMap<String, PathBuf>) -> Result<Vec<(String, Arc<Batcher>)>> {
+        let load = |(name, path): (&String, &PathBuf)| {
+            Ok((name.clone(), Arc::new(self.models.load(name, path, ModelOptions::default())?)))
+        };
+        models.iter().map(load).collect()
+    }
+
+    /// Whether one instance may have so many bytes.
+    fn check_memory(&self, bytes: usize) -> Result<()> {
+        let most = self.programs.engine().max_memory();
+        if bytes < LEAST_MEMORY || bytes > most {
+            return Err(Error::invalid(format!(
+                "memory limit of {bytes} bytes: this host accepts {LEAST_MEMORY} to {most} bytes"
+            )));
+        }
+        Ok(())
     }
 }

@@ -3,13 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use wharf_sandbox::engine::Engine;
 use wharf_sandbox::state::Mount;
 
 use crate::error::{Error, Result};
-
-/// An instance smaller than this cannot even hold its stack and the SDK's first allocation. Bytes.
-const LEAST_MEMORY: usize = 4 << 20;
 
 #[derive(Clone, Debug)]
 pub struct Workload {
@@ -28,19 +24,11 @@ pub struct Workload {
 }
 
 impl Workload {
-    pub fn check(&self, engine: &Engine) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         if !is_name(&self.name) {
             return Err(Error::invalid(format!(
                 "{:?} is no container name: use letters, digits, '_', '.' and '-', starting with a letter or digit",
                 self.name
-            )));
-        }
-        if self.memory < LEAST_MEMORY || self.memory > engine.max_memory() {
-            return Err(Error::invalid(format!(
-                "memory limit of {} bytes: this host accepts {} to {} bytes",
-                self.memory,
-                LEAST_MEMORY,
-                engine.max_memory()
             )));
         }
         for mount in &self.mounts {

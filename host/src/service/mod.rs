@@ -2,8 +2,10 @@
 //!
 //! `runtime/` publishes into it; `ingress/` and `oip/` look up. It knows no Docker, no Wasm and no ONNX.
 //!
+//! - [`front`]: how a service gets behind limits and onto ports, without knowing who does that
 //! - [`respond`]: answers the host gives in a service's place
 
+pub mod front;
 pub mod respond;
 
 use std::collections::BTreeMap;
@@ -15,6 +17,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use wharf_tensor::infer::Infer;
+
+pub use front::{Front, Guarded, Listening, Traffic};
 
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 pub type Body = UnsyncBoxBody<Bytes, BodyError>;
@@ -55,8 +59,12 @@ impl ServiceTable {
         service
     }
 
-    pub fn withdraw(&self, name: &str) -> Option<Arc<Service>> {
-        self.write().remove(name)
+    /// Take out this very service: another one that has its name by now stays.
+    pub fn withdraw(&self, service: &Arc<Service>) {
+        let mut table = self.write();
+        if table.get(&service.name).is_some_and(|known| Arc::ptr_eq(known, service)) {
+            table.remove(&service.name);
+        }
     }
 
     pub fn get(&self, name: &str) -> Option<Arc<Service>> {
