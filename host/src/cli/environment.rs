@@ -7,8 +7,15 @@ use std::path::PathBuf;
 pub const DATA: &str = "WHARF_DATA";
 /// Path of ONNX Runtime's shared library.
 pub const ONNXRUNTIME: &str = "ORT_DYLIB_PATH";
+/// The daemon's socket, `unix:///path/wharf.sock`.
+pub const HOST: &str = "WHARF_HOST";
+/// Docker's variable for the same, where it names a unix socket.
+pub const DOCKER_HOST: &str = "DOCKER_HOST";
 /// Filter of the host's log, e.g. `debug` or `wharf=debug`.
 pub const LOG: &str = "WHARF_LOG";
+
+/// The socket of the daemon, in the data folder.
+pub const SOCKET: &str = "wharf.sock";
 
 /// `$WHARF_DATA`, else `/var/lib/wharf` for root, else `$XDG_DATA_HOME/wharf` (`~/.local/share/wharf`).
 pub fn data() -> PathBuf {
@@ -20,6 +27,18 @@ pub fn data() -> PathBuf {
     }
     let home = path("HOME").unwrap_or_else(env::temp_dir);
     path("XDG_DATA_HOME").unwrap_or_else(|| home.join(".local/share")).join("wharf")
+}
+
+/// The daemon to talk to: `$WHARF_HOST`, else `$DOCKER_HOST` if that is a unix socket.
+pub fn host() -> Option<String> {
+    let set = |name| env::var(name).ok().filter(|value| !value.is_empty());
+    set(HOST).or_else(|| set(DOCKER_HOST).filter(|host| host.starts_with("unix://")))
+}
+
+/// Where docker keeps what it logged in with, which `wharf login` shares.
+pub fn docker_config() -> PathBuf {
+    let folder = path("DOCKER_CONFIG").unwrap_or_else(|| path("HOME").unwrap_or_else(env::temp_dir).join(".docker"));
+    folder.join("config.json")
 }
 
 pub fn onnxruntime() -> Option<PathBuf> {

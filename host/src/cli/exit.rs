@@ -1,21 +1,50 @@
-//! Exit codes: 0 done, 1 it failed, 2 it was asked for in a way that cannot work (as clap does), 125 the machine
-//! lacks something (as `docker` does when the daemon, not the container, is at fault).
+//! Exit codes. Of verbs that docker has: docker's, 0 done, 1 it failed, 125 it was asked for with a flag that cannot be
+//! (or the container never ran), else the container's own. Of Wharf's own verbs: 2 for what cannot work as asked (as
+//! clap does), 125 where the machine lacks something.
 
 use std::io::Write;
 use std::process::ExitCode;
+
+use clap::error::ErrorKind as Mistake;
 
 use crate::error::{Error, ErrorKind, Result};
 
 /// Print an error and its causes to stderr; the code of its kind.
 pub fn code(result: Result<ExitCode>) -> ExitCode {
-    match result {
-        Ok(code) => code,
-        Err(error) => {
-            // Nothing is left to do when even stderr is closed.
-            let _ = writeln!(std::io::stderr(), "wharf: {}", error.chain());
-            ExitCode::from(of(&error))
+    result.unwrap_or_else(|error| {
+        say(&error);
+        ExitCode::from(of(&error))
+    })
+}
+
+/// The same for a verb that docker has: whatever failed is 1.
+pub fn remote(result: Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        say(&error);
+        ExitCode::FAILURE
+    })
+}
+
+/// What clap has to say, and the code of it.
+pub fn usage(error: &clap::Error, docker_has_it: bool) -> ExitCode {
+    // Nothing is left to do when even stderr is closed.
+    let _ = error.print();
+    match error.kind() {
+        Mistake::DisplayHelp | Mistake::DisplayVersion => ExitCode::SUCCESS,
+        Mistake::DisplayHelpOnMissingArgumentOrSubcommand | Mistake::MissingRequiredArgument if docker_has_it => {
+            ExitCode::FAILURE
         }
+        Mistake::InvalidSubcommand if docker_has_it => ExitCode::FAILURE,
+        _ if docker_has_it => ExitCode::from(125),
+        _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
     }
+}
+
+/// The daemon's words, and docker's, stand for themselves; ours say who speaks.
+fn say(error: &Error) {
+    let text = error.chain();
+    let speaker = if text.starts_with("Error") || text.starts_with("You cannot") { "" } else { "wharf: " };
+    let _ = writeln!(std::io::stderr(), "{speaker}{text}");
 }
 
 fn of(error: &Error) -> u8 {

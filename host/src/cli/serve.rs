@@ -13,17 +13,21 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ingress::Limits;
 use crate::model::library::Search;
 use crate::runtime::Workload;
-use crate::serve::config::{Publish, ServeConfig};
+use crate::serve::config::{Control, Publish, ServeConfig};
 use crate::serve::target::Target;
 use crate::serve::telemetry::{self, LogFormat};
 
-/// Serve components and models in the foreground
+/// Start the host: keep images and containers, or serve components and models named here
 ///
-/// TARGET is a component (.wasm), a model (.onnx), or a folder with a component and models/.
-/// Each component answers on a port of its own (-p); all models answer the Open Inference
-/// Protocol on the host's port (--http).
+/// Without a TARGET this is the daemon: it starts the containers that its restart policies
+/// name, and waits for `wharf run`, `docker run` and all the others on its socket.
+///
+/// TARGET is a component (.wasm), a model (.onnx), or a folder with a component and models/,
+/// served in the foreground without an image. Each component answers on a port of its own (-p);
+/// all models answer the Open Inference Protocol on the host's port (--http).
 ///
 /// Examples:
+///   wharf serve
 ///   wharf serve digits.onnx
 ///   wharf serve -p 5000:5000 ./digits
 ///   wharf serve -p 5000 ./digits -p 5001 ./facedetection --memory 512m
@@ -31,7 +35,7 @@ use crate::serve::telemetry::{self, LogFormat};
 #[command(verbatim_doc_comment)]
 pub struct Serve {
     /// Components, models or folders to serve
-    #[arg(required = true, value_name = "TARGET")]
+    #[arg(value_name = "TARGET")]
     targets: Vec<PathBuf>,
 
     /// Publish a service on a port, as docker does; the n-th belongs to the n-th service. Without it services
@@ -66,6 +70,10 @@ pub struct Serve {
     /// Where images, containers and caches live [env: WHARF_DATA]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+
+    /// Unix socket of the Docker Engine API, when no TARGET is named [default: wharf.sock in the data folder]
+    #[arg(long, value_name = "PATH", conflicts_with = "targets")]
+    socket: Option<PathBuf>,
 
     /// How the log is written [default: human on a terminal, json otherwise]
     #[arg(long, value_enum, value_name = "FORMAT")]
@@ -160,6 +168,10 @@ impl Serve {
         }
         let data = self.data.clone().unwrap_or_else(environment::data);
         let workloads = self.workloads()?;
+        let control = match workloads.is_empty() {
+            true => Some(Control { socket: self.socket.unwrap_or_else(|| data.join(environment::SOCKET)) }),
+            false => None,
+        };
         let limits = self.limits;
         Ok(ServeConfig {
             workloads,
@@ -178,6 +190,8 @@ impl Serve {
             data,
             log_format,
             stop_timeout: limits.stop_timeout,
+            control,
+            when_ready: None,
         })
     }
 

@@ -19,6 +19,11 @@ pub fn size(text: &str) -> Result<u64, String> {
     Ok(bytes as u64)
 }
 
+/// `KEY=VALUE`, as it was typed.
+pub fn pair(text: &str) -> Result<String, String> {
+    if text.contains('=') { Ok(text.to_owned()) } else { Err("bad format of filter (expected name=value)".to_owned()) }
+}
+
 /// `ms`, `s`, `m` or `h`; a bare number is seconds.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text);

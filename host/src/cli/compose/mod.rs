@@ -1,0 +1,102 @@
+//! `wharf compose`: a project's services brought to what their file says, over the API.
+//!
+//! - [`files`]: which files, which project
+//! - [`project`]: what of it the daemon has: containers, networks, volumes
+//! - [`images`]: `build`, `pull`
+//! - [`up`], [`ready`]: `up`, and what a service waits for
+//! - [`follow`]: everybody's output, line by line
+//! - [`down`]: `down`, `stop`, `start`, `restart`
+//! - [`show`], [`exec`]: `ps`, `config`; a command in one of them
+
+mod down;
+mod exec;
+mod files;
+mod follow;
+mod images;
+mod project;
+mod ready;
+mod show;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use self::files::Files;
+use super::client::Client;
+use super::table;
+use crate::error::Result;
+
+/// Define and run services together
+///
+/// Examples:
+///   wharf compose up -d --build
+///   wharf compose logs -f facedetection
+///   wharf compose down -v
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub struct Compose {
+    #[command(flatten)]
+    files: Files,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Up(up::Up),
+    Build(images::Build),
+    Pull(images::Pull),
+    Down(down::Down),
+    Ps(show::Ps),
+    Logs(follow::Logs),
+    Config(show::Config),
+    /// Start services that were stopped
+    Start(down::Services),
+    /// Stop services without removing them
+    Stop(down::Stop),
+    /// Stop and start services
+    Restart(down::Stop),
+    Exec(exec::Exec),
+}
+
+impl Compose {
+    pub async fn execute(self, client: Client) -> Result<ExitCode> {
+        let mut project = self.files.read(self.verb.services())?;
+        for warning in std::mem::take(&mut project.warnings) {
+            table::say(&format!("WARNING: {warning}"));
+        }
+        let work = project::Work { client, project };
+        match self.verb {
+            Verb::Up(verb) => return verb.execute(work).await,
+            Verb::Logs(verb) => return verb.execute(work).await,
+            Verb::Exec(verb) => return verb.execute(work).await,
+            Verb::Build(verb) => verb.execute(work).await?,
+            Verb::Pull(verb) => verb.execute(work).await?,
+            Verb::Down(verb) => verb.execute(work).await?,
+            Verb::Ps(verb) => verb.execute(work).await?,
+            Verb::Config(verb) => verb.execute(work)?,
+            Verb::Start(verb) => verb.start(work).await?,
+            Verb::Stop(verb) => verb.execute(work, "stop").await?,
+            Verb::Restart(verb) => verb.execute(work, "restart").await?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Verb {
+    /// The services named: they belong to the project whatever their profile.
+    fn services(&self) -> &[String] {
+        match self {
+            Verb::Up(verb) => &verb.services,
+            Verb::Build(verb) => &verb.services,
+            Verb::Pull(verb) => &verb.services,
+            Verb::Ps(verb) => &verb.services,
+            Verb::Logs(verb) => &verb.services,
+            Verb::Start(verb) => &verb.services,
+            Verb::Stop(verb) | Verb::Restart(verb) => &verb.of.services,
+            Verb::Exec(verb) => std::slice::from_ref(&verb.service),
+            Verb::Down(_) | Verb::Config(_) => &[],
+        }
+    }
+}
