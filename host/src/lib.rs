@@ -2,7 +2,11 @@
 
 pub mod batch;
 pub mod cli;
+pub mod compose;
+pub mod container;
+pub mod control;
 pub mod error;
+pub mod image;
 pub mod ingress;
 pub mod metrics;
 pub mod model;

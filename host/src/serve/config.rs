@@ -1,8 +1,10 @@
 //! What to run, resolved: where to listen, what to start, within which limits.
 
 use std::fmt;
+use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
@@ -15,7 +17,6 @@ use super::telemetry::LogFormat;
 /// The first port tried for a service without `-p`: what the Flask services it replaces use.
 pub const FIRST_PORT: u16 = 5000;
 
-#[derive(Clone, Debug)]
 pub struct ServeConfig {
     pub workloads: Vec<Workload>,
     /// One for each service, in order; services beyond get a free port on loopback.
@@ -30,6 +31,19 @@ pub struct ServeConfig {
     pub log_format: LogFormat,
     /// How long open requests may take to finish after a signal.
     pub stop_timeout: Duration,
+    /// `None`: no images and no containers, only what is named here.
+    pub control: Option<Control>,
+    /// Done once everything answers; its error ends the host.
+    pub when_ready: Option<WhenReady>,
+}
+
+pub type WhenReady = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Result<()>> + Send>> + Send>;
+
+/// The control plane.
+#[derive(Clone, Debug)]
+pub struct Control {
+    /// The unix socket of the Docker Engine API.
+    pub socket: PathBuf,
 }
 
 /// `[IP:]HOST[:GUEST]`, as in `docker run -p`. A component has no port of its own, so GUEST is accepted and means

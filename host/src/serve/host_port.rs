@@ -11,12 +11,13 @@ use axum::{Json, Router};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use super::dashboard::{self, DashboardView};
+use super::board::Board;
+use super::dashboard;
+use super::host::Host;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ingress::{Limits, port};
 use crate::metrics::Metrics;
 use crate::oip;
-use crate::service::ServiceTable;
 
 pub struct HostPort {
     listener: TcpListener,
@@ -24,24 +25,17 @@ pub struct HostPort {
     router: Router,
 }
 
-pub async fn bind(
-    address: SocketAddr,
-    services: &ServiceTable,
-    metrics: &Metrics,
-    limits: &Limits,
-    mut view: DashboardView,
-) -> Result<HostPort> {
+pub async fn bind(address: SocketAddr, host: &Host, limits: &Limits, board: Board) -> Result<HostPort> {
     let options =
         oip::Options { deadline: limits.deadline, max_body: usize::try_from(limits.body_size).unwrap_or(usize::MAX) };
-    let metrics = metrics.clone();
+    let metrics = host.metrics.clone();
     let listener = TcpListener::bind(address).await.map_err(|error| port::bind_error(address, "--http", error))?;
     let address = listener
         .local_addr()
         .map_err(|error| Error::new(ErrorKind::Io, "cannot read the host port's address").because(error))?;
-    view.url = Some(format!("http://{address}"));
-    let page = dashboard::page(&view);
-    let router = oip::router(services.clone(), options)
-        .route("/", get(|| async move { Html(page) }))
+    let url = format!("http://{address}");
+    let router = oip::router(host.services.clone(), options)
+        .route("/", get(|| async move { Html(dashboard::page(&board.view(&url))) }))
         .route("/metrics", get(|| async move { encode(&metrics) }))
         .fallback(unknown_path);
     Ok(HostPort { listener, address, router })

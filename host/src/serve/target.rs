@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::runtime::contents::{entries, extension, models, stem};
 
 /// What a path holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +45,9 @@ impl Target {
 
     fn read_folder(folder: &Path) -> Result<Target> {
         // `.` and `..` have no name of their own.
-        let absolute = fs::canonicalize(folder).map_err(|error| unreadable(folder, error))?;
+        let absolute = fs::canonicalize(folder).map_err(|error| {
+            Error::new(ErrorKind::Io, format!("cannot read folder {}", folder.display())).because(error)
+        })?;
         let name = stem(&absolute);
         let components: Vec<PathBuf> =
             entries(folder)?.into_iter().filter(|path| extension(path) == Some("wasm")).collect();
@@ -63,10 +66,7 @@ impl Target {
                 )));
             }
         };
-        let models = match folder.join("models") {
-            models if models.is_dir() => read_models(&models)?,
-            _ => BTreeMap::new(),
-        };
+        let models = models(&folder.join("models"))?;
         if component.is_none() && models.is_empty() {
             let hint = match folder.join("Cargo.toml").is_file() {
                 true => "; it is a Cargo package: build it first and serve its folder of results",
@@ -79,52 +79,4 @@ impl Target {
         }
         Ok(Target { name, component, models })
     }
-}
-
-/// `NAME.onnx`, or the Triton layout `NAME/VERSION/model.onnx`, of which the highest version is taken.
-pub fn read_models(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
-    let mut models = BTreeMap::new();
-    for path in entries(folder)? {
-        if extension(&path) == Some("onnx") {
-            models.insert(stem(&path), path);
-        } else if path.is_dir()
-            && let Some(model) = highest_version(&path)?
-        {
-            models.insert(stem(&path), model);
-        }
-    }
-    Ok(models)
-}
-
-fn highest_version(folder: &Path) -> Result<Option<PathBuf>> {
-    let versions = entries(folder)?.into_iter().filter_map(|path| {
-        let version: u64 = path.file_name()?.to_str()?.parse().ok()?;
-        let model = path.join("model.onnx");
-        model.is_file().then_some((version, model))
-    });
-    Ok(versions.max_by_key(|(version, _)| *version).map(|(_, model)| model))
-}
-
-/// The entries of a folder, sorted, hidden ones left out.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let read = || -> std::io::Result<Vec<PathBuf>> {
-        let mut paths: Vec<PathBuf> =
-            fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
-        paths.retain(|path| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')));
-        paths.sort();
-        Ok(paths)
-    };
-    read().map_err(|error| unreadable(folder, error))
-}
-
-fn unreadable(folder: &Path, error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Io, format!("cannot read folder {}", folder.display())).because(error)
-}
-
-fn extension(path: &Path) -> Option<&str> {
-    path.extension()?.to_str()
-}
-
-fn stem(path: &Path) -> String {
-    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
