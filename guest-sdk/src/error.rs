@@ -11,6 +11,7 @@
 //! | picture: `unsupported-format` | 415 |
 //! | picture: `too-large` (more pixels than the container allows) | 413 |
 //! | body: over the size limit / too slow / cut off | 413 / 408 / 400 |
+//! | outgoing call: refused, no such host, unreachable, wrong answer / too slow / makes no sense | 502 / 504 / 500 |
 //! | extractors: not what the content type should be / not well-formed / wrong fields | 415 / 400 / 422 |
 
 use std::fmt;

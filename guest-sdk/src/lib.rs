@@ -9,7 +9,7 @@
 //! A service is a [`Router`] of handlers. A handler is a plain function: its arguments are *extractors*
 //! ([`Image`], [`Json`], [`Query`], [`Path`], [`Multipart`], [`Headers`], …, at most six), its result is
 //! anything a response can be made of ([`IntoResponse`]). Errors are [`Error`]: a status and a sentence;
-//! `?` turns what [`Model`], [`Tensor`] and [`Image`] say into the right status.
+//! `?` turns what [`Model`], [`Tensor`], [`Image`] and outgoing calls ([`client`]) say into the right status.
 //!
 //! | what happened | status |
 //! |---|---|
@@ -17,6 +17,7 @@
 //! | body is not what the extractor takes (content type) / is damaged or empty / has the wrong fields | 415 / 400 / 422 |
 //! | picture has too many pixels, body too many bytes / body came too slowly | 413 / 408 |
 //! | model: wrong shape, datatype or input / queue full / deadline passed / failed, or not in the image | 400 / 503 / 504 / 500 |
+//! | another service: refused by the network, no such host, not reachable, wrong answer / too slow | 502 / 504 |
 //!
 //! Pictures and tensors live in the host: an [`Image`] or [`Tensor`] is a handle, and the bytes of a
 //! request never enter the guest unless asked for.
@@ -27,7 +28,7 @@
 //!
 //! Build with `crate-type = ["cdylib"]` for `wasm32-unknown-unknown`, `wasm32-wasip1` or `wasm32-wasip2`. On
 //! any other target the crate compiles too, so that handlers can be tested with [`Router::call`]; what
-//! needs the host (pictures, tensors, models) panics there.
+//! needs the host (pictures, tensors, models, outgoing calls) panics there.
 
 #![deny(missing_docs, unsafe_code)]
 
@@ -39,6 +40,7 @@ mod allocator;
 #[doc(hidden)]
 pub mod bindings;
 mod body;
+pub mod client;
 mod environment;
 mod error;
 mod export;
@@ -57,6 +59,7 @@ mod router;
 mod tensor;
 mod values;
 
+pub use client::{ClientError, ClientErrorKind};
 pub use environment::{env, monotonic, now, random_bytes};
 pub use error::{Error, InferenceError, InferenceErrorKind, Result, VisionError, VisionErrorKind};
 pub use extract::{FromRequest, Json, Path, Query};

@@ -2,6 +2,7 @@
 //!
 //! Core modules are fine as they are: the host turns them into components when it loads them.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -17,6 +18,12 @@ const FIXTURES: &str = "host/tests/guests";
 /// What is built for `wasm32-wasip1`: an example, to prove that such modules are served, and the fixture that opens
 /// files, which std can do on this target only.
 const WASIP1: [(&str, &str); 2] = [(EXAMPLES, "hello"), (FIXTURES, "files")];
+/// The example that is a compose file. Its services are built from the folders of other examples.
+const COMPOSE_EXAMPLE: &str = "compose";
+const COMPOSE_FILE: &str = "docker-compose.yml";
+/// One to try it with, in `examples/`.
+const COMPOSE_PICTURE: &str = "facedetection/testdata/people.jpg";
+const DOCKERFILE: &str = "Dockerfile";
 
 /// `cargo xtask guests`.
 pub fn run(tree: &Tree, arguments: &[String]) -> Result<()> {
@@ -33,10 +40,14 @@ pub fn run(tree: &Tree, arguments: &[String]) -> Result<()> {
 pub fn build(tree: &Tree) -> Result<()> {
     let compiler = Compiler::ready(Target::Unknown)?;
     for module in compile(tree, compiler, EXAMPLES, &["--workspace"])? {
-        let folder = tree.example(&module.name);
+        let (source, folder) = (tree.root().join(EXAMPLES).join(&module.name), tree.example(&module.name));
         layout::place(&module.file, &folder.join(&module.name).with_extension("wasm"))?;
-        layout::mirror(&tree.root().join(EXAMPLES).join(&module.name).join("models"), &folder.join("models"))?;
+        layout::mirror(&source.join("models"), &folder.join("models"))?;
+        if source.join(DOCKERFILE).exists() {
+            layout::place(&source.join(DOCKERFILE), &folder.join(DOCKERFILE))?;
+        }
     }
+    compose(tree)?;
     if tree.root().join(FIXTURES).join("Cargo.toml").exists() {
         for module in compile(tree, compiler, FIXTURES, &["--workspace", "--exclude", "files"])? {
             layout::place(&module.file, &tree.fixtures().join(&module.name).with_extension("wasm"))?;
@@ -49,6 +60,25 @@ pub fn build(tree: &Tree) -> Result<()> {
         }
     }
     python_guest::build_all(tree, &tree.root().join(EXAMPLES))
+}
+
+/// Lays the compose example out: the file, a picture to try it with, and beside them what its services are built from.
+fn compose(tree: &Tree) -> Result<()> {
+    let (examples, place) = (tree.root().join(EXAMPLES), tree.example(COMPOSE_EXAMPLE));
+    let file = examples.join(COMPOSE_EXAMPLE).join(COMPOSE_FILE);
+    let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    for service in contexts(&text) {
+        layout::mirror(&folder(tree, service)?, &place.join(service))?;
+    }
+    let picture = examples.join(COMPOSE_PICTURE);
+    let name = picture.file_name().context("a picture has a name")?;
+    layout::place(&picture, &place.join(name))?;
+    layout::place(&file, &place.join(COMPOSE_FILE))
+}
+
+/// The folders beside a compose file that its services are built from: `build: ./NAME`.
+fn contexts(compose: &str) -> impl Iterator<Item = &str> {
+    compose.lines().filter_map(|line| line.trim().strip_prefix("build: ./"))
 }
 
 /// The workspaces of guests: they are formatted and linted apart from the host's.
@@ -122,6 +152,18 @@ mod tests {
             "target":{"name":"wasi_nn"},"filenames":["/t/wasm32-unknown-unknown/release/wasi_nn.wasm"]}"#;
         let file = PathBuf::from("/t/wasm32-unknown-unknown/release/wasi_nn.wasm");
         assert_eq!(module(message), Some(Module { name: "wasi-nn".to_owned(), file }));
+    }
+
+    #[test]
+    fn the_compose_example_is_built_from_examples_with_a_dockerfile() {
+        let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(EXAMPLES);
+        let text = fs::read_to_string(examples.join(COMPOSE_EXAMPLE).join(COMPOSE_FILE)).unwrap();
+        let services: Vec<&str> = contexts(&text).collect();
+        assert_eq!(services, ["facedetection", "maskdetection"]);
+        for service in services {
+            assert!(examples.join(service).join(DOCKERFILE).exists(), "{service}");
+        }
+        assert!(examples.join(COMPOSE_PICTURE).exists());
     }
 
     #[test]

@@ -37,8 +37,8 @@ Parts of the above
   doctor            check that this machine has what the tasks need, and say what to install
   bench [ARGS]      measure Wharf against a native server in the same run (ARGS go to `wharf-bench`)
 
-Where things go: <target>/wharf/<example>/{<example>.wasm, models/}, <target>/wharf/fixtures/*.wasm and
-<target>/wharf/lib/, where <target> is cargo's target folder (CARGO_TARGET_DIR is honoured). Nothing is fetched twice.
+Where things go: <target>/wharf/<example>/{<example>.wasm, models/, Dockerfile}, <target>/wharf/compose/,
+<target>/wharf/fixtures/*.wasm and <target>/wharf/lib/, where <target> is cargo's target folder (CARGO_TARGET_DIR is honoured). Nothing is fetched twice.
 
 Environment
   ORT_DYLIB_PATH          use this ONNX Runtime library instead of the pinned one

@@ -1,6 +1,7 @@
 //! From a detector's numbers to faces: threshold, non-maximum suppression, pixels.
 
 use serde::Serialize;
+use wharf_guest::Rect;
 
 /// More candidates than any picture has faces; keeps the worst case short.
 const MOST_CANDIDATES: usize = 1000;
@@ -17,6 +18,17 @@ pub struct Face {
     #[serde(rename = "box")]
     pub corners: [f32; 4],
     pub score: f32,
+}
+
+impl Face {
+    /// The pixels the box touches, of a picture of that size: one at least, none outside.
+    pub fn pixels(&self, (width, height): (u32, u32)) -> Rect {
+        let [x1, y1, x2, y2] = self.corners;
+        // Within the picture, so neither a cast nor a difference can go below 0.
+        let (x, y) = ((x1 as u32).min(width.saturating_sub(1)), (y1 as u32).min(height.saturating_sub(1)));
+        let (right, bottom) = ((x2.ceil() as u32).min(width), (y2.ceil() as u32).min(height));
+        Rect { x, y, width: right.max(x + 1) - x, height: bottom.max(y + 1) - y }
+    }
 }
 
 /// `scores` are pairs (background, face), `boxes` left, top, right, bottom as parts of the picture. Best first.
@@ -93,6 +105,18 @@ mod tests {
     fn boxes_end_at_the_picture() {
         let faces = found(&[(0.9, [-0.5, -0.5, 0.5, 1.5]), (0.8, [1.2, 0.0, 1.4, 0.5])]);
         assert_eq!(faces, [Face { corners: [0.0, 0.0, 100.0, 100.0], score: 0.9 }]);
+    }
+
+    #[test]
+    fn a_face_covers_one_pixel_at_least() {
+        let pixels = |corners| {
+            let Rect { x, y, width, height } = Face { corners, score: 0.9 }.pixels((200, 100));
+            (x, y, width, height)
+        };
+        assert_eq!(pixels([24.3, 10.0, 104.1, 50.0]), (24, 10, 81, 40));
+        assert_eq!(pixels([199.9, 99.9, 200.0, 100.0]), (199, 99, 1, 1));
+        assert_eq!(pixels([200.0, 100.0, 200.0, 100.0]), (199, 99, 1, 1));
+        assert_eq!(pixels([0.0, 0.0, 200.0, 100.0]), (0, 0, 200, 100));
     }
 
     #[test]

@@ -1,15 +1,17 @@
-//! Finds faces: a picture in, boxes and scores out, or the picture with the boxes drawn.
+//! Finds faces: a picture in, boxes and scores out, or the picture with the boxes drawn. With a second service to
+//! ask, `MASK_URL`, it also says who wears a mask.
 
 mod boxes;
+mod drawing;
+mod masks;
 
 use boxes::{Face, Thresholds};
+use masks::Masks;
 use serde::{Deserialize, Serialize};
 use wharf_guest::{
-    Color, Error, Format, Html, Image, IntoResponse, Json, Metadata, Model, Normalise, Query, Response, Result, Router,
-    service,
+    Error, Format, Html, Image, IntoResponse, Json, Metadata, Model, Normalise, Query, Response, Result, Router,
+    service, warn,
 };
-
-const GREEN: Color = Color { r: 0, g: 220, b: 90, a: 255 };
 
 #[service]
 fn app() -> Router {
@@ -62,17 +64,54 @@ enum Draw {
 struct Answer {
     width: u32,
     height: u32,
-    faces: Vec<Face>,
+    faces: Vec<Seen>,
+}
+
+#[derive(Serialize)]
+struct Seen {
+    #[serde(flatten)]
+    face: Face,
+    /// Left out where nobody is asked.
+    #[serde(skip_serializing_if = "Mask::is_not_asked")]
+    mask: Mask,
+}
+
+/// In JSON: `true`, `false` or `null`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "Option<bool>")]
+enum Mask {
+    Worn,
+    Missing,
+    /// The other service did not answer.
+    Unknown,
+    NotAsked,
+}
+
+impl Mask {
+    fn is_not_asked(&self) -> bool {
+        *self == Mask::NotAsked
+    }
+}
+
+impl From<Mask> for Option<bool> {
+    fn from(mask: Mask) -> Self {
+        match mask {
+            Mask::Worn => Some(true),
+            Mask::Missing => Some(false),
+            Mask::Unknown | Mask::NotAsked => None,
+        }
+    }
 }
 
 fn detect(image: Image, Query(options): Query<Options>) -> Result<Response> {
     let thresholds = options.thresholds()?;
     let (width, height) = (image.width(), image.height());
     let faces = faces(&image, &thresholds)?;
+    let faces = with_masks(&image, faces, Masks::from_environment());
     Ok(match options.draw {
         Draw::No => Json(Answer { width, height, faces }).into_response(),
-        Draw::Jpeg => drawn(image, &faces).encoded(Format::Jpeg).into_response(),
-        Draw::Png => drawn(image, &faces).encoded(Format::Png).into_response(),
+        Draw::Jpeg => drawing::drawn(image, &faces).encoded(Format::Jpeg).into_response(),
+        Draw::Png => drawing::drawn(image, &faces).encoded(Format::Png).into_response(),
     })
 }
 
@@ -99,22 +138,24 @@ fn input_size(metadata: &Metadata) -> Result<(u32, u32)> {
     }
 }
 
-fn drawn(mut image: Image, faces: &[Face]) -> Image {
-    let thickness = (image.width().max(image.height()) / 250).max(2);
+/// The faces are what was asked for: where masks cannot be told, they go out without. One that is not answered is the
+/// last that is asked for, so that the caller does not wait for each face anew.
+fn with_masks(image: &Image, faces: Vec<Face>, mut masks: Option<Masks>) -> Vec<Seen> {
+    let otherwise = if masks.is_some() { Mask::Unknown } else { Mask::NotAsked };
+    let size = (image.width(), image.height());
+    let mut seen = Vec::with_capacity(faces.len());
     for face in faces {
-        let [x1, y1, x2, y2] = face.corners;
-        // Within the picture, so neither a cast nor a difference can go below 0.
-        let (x, y, width, height) = (x1 as i32, y1 as i32, (x2 - x1) as u32, (y2 - y1) as u32);
-        image.draw_rect(x, y, width, height, GREEN, thickness);
-        let scale = thickness.div_ceil(2);
-        let above = y - 10 * scale as i32;
-        image.draw_text(
-            x,
-            if above < 0 { y + 2 * thickness as i32 } else { above },
-            &format!("{:.2}", face.score),
-            GREEN,
-            scale,
-        );
+        let mask = match masks.as_ref().map(|masks| masks.worn(image, face.pixels(size))) {
+            None => otherwise,
+            Some(Ok(true)) => Mask::Worn,
+            Some(Ok(false)) => Mask::Missing,
+            Some(Err(error)) => {
+                warn!("masks are left unknown: {error}");
+                masks = None;
+                Mask::Unknown
+            }
+        };
+        seen.push(Seen { face, mask });
     }
-    image
+    seen
 }
