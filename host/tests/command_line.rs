@@ -60,8 +60,8 @@ fn the_version_is_the_packages() {
 #[test]
 fn no_verb_and_no_target_ask_for_one() {
     ends(&run(&mut wharf(&[])), 2, &["Usage: wharf", "serve", "doctor"]);
-    ends(&run(&mut wharf(&["serve"])), 2, &["<TARGET>..."]);
-    ends(&run(&mut wharf(&["dock"])), 2, &["unrecognized subcommand 'dock'"]);
+    ends(&run(&mut wharf(&["run"])), 1, &["<IMAGE>"]);
+    ends(&run(&mut wharf(&["dock"])), 1, &["unrecognized subcommand 'dock'"]);
 }
 
 #[test]

@@ -38,7 +38,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("oip", &["service", "wharf_tensor", "error", "metrics"]),
     ("control", &["container", "image", "error", "metrics"]),
     ("compose", &["error"]),
-    // `wharf serve` in the foreground and `wharf componentize` work without a daemon: flags become these types.
+    // All other verbs are a client of the API; `wharf serve` and `wharf componentize` work without a daemon: their flags
+    // become these types.
     (
         "cli",
         &[

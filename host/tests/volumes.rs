@@ -15,7 +15,7 @@ use support::http::Client;
 
 const FILES: &str = "files-wasip1";
 
-/// A host that mounts `data` read-only as `/data` and `work` as `/work`; beside the two lies `secret.txt`.
+/// A host that mounts `data` read-only as `/data` and `work` as `/scratch`; beside the two lies `secret.txt`.
 struct Mounted {
     scratch: Scratch,
     host: TestHost,
@@ -30,7 +30,7 @@ impl Mounted {
         scratch.file("work/old.txt", b"old");
         symlink("../secret.txt", scratch.0.join("data/link")).unwrap();
         let folder = scratch.0.display();
-        let (data, work) = (format!("{folder}/data:/data:ro"), format!("{folder}/work:/work"));
+        let (data, work) = (format!("{folder}/data:/data:ro"), format!("{folder}/work:/scratch"));
         let host = TestHost::serve(&[&fixture(FILES)], &["-v", &data, "-v", &work]);
         Mounted { scratch, host }
     }
@@ -87,23 +87,25 @@ fn a_read_only_folder_is_not_written() {
 #[test]
 fn any_other_folder_is_written() {
     let mounted = Mounted::new();
-    for request in
-        ["/write?path=/work/new.txt&text=new", "/write?path=/work/old.txt&text=changed", "/make-folder?path=/work/in"]
-    {
+    for request in [
+        "/write?path=/scratch/new.txt&text=new",
+        "/write?path=/scratch/old.txt&text=changed",
+        "/make-folder?path=/scratch/in",
+    ] {
         assert_eq!(mounted.ask(request), json!({"outcome": "ok"}), "{request}");
     }
     assert_eq!(mounted.on_the_host("work/new.txt").as_deref(), Some("new"));
     assert_eq!(mounted.on_the_host("work/old.txt").as_deref(), Some("changed"));
     // The next request is another instance's: files outlive it.
-    assert_eq!(mounted.ask("/read?path=/work/new.txt")["text"], "new");
-    assert_eq!(mounted.ask("/remove?path=/work/old.txt"), json!({"outcome": "ok"}));
+    assert_eq!(mounted.ask("/read?path=/scratch/new.txt")["text"], "new");
+    assert_eq!(mounted.ask("/remove?path=/scratch/old.txt"), json!({"outcome": "ok"}));
     assert_eq!(mounted.on_the_host("work/old.txt"), None);
 }
 
 #[test]
 fn nothing_beside_a_folder_is_reached() {
     let mounted = Mounted::new();
-    for path in ["/data/../secret.txt", "/data/deep/../../secret.txt", "/work/../secret.txt", "/data/link"] {
+    for path in ["/data/../secret.txt", "/data/deep/../../secret.txt", "/scratch/../secret.txt", "/data/link"] {
         mounted.refuses(&format!("/read?path={path}"));
         mounted.refuses(&format!("/write?path={path}&text=x"));
     }

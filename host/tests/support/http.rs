@@ -58,6 +58,16 @@ impl Client {
         self.request("GET", path, &[], b"")
     }
 
+    /// From a host that may be killed meanwhile.
+    pub fn try_get(&self, path: &str) -> io::Result<Answer> {
+        let stream = TcpStream::connect(self.0)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        (&stream)
+            .write_all(format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.0).as_bytes())?;
+        let answer = Exchange::over(stream).answer()?;
+        if answer.complete { Ok(answer) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+
     #[track_caller]
     pub fn post(&self, path: &str, body: &[u8]) -> Answer {
         self.request("POST", path, &[], body)
@@ -103,7 +113,7 @@ impl Client {
 }
 
 /// One connection.
-pub struct Exchange(BufReader<TcpStream>);
+pub struct Exchange<S = TcpStream>(BufReader<S>);
 
 impl Exchange {
     pub fn write(&self, bytes: &[u8]) -> io::Result<()> {
@@ -118,6 +128,16 @@ impl Exchange {
     /// Nothing more will be sent.
     pub fn finish(&self) {
         let _ = self.0.get_ref().shutdown(Shutdown::Write);
+    }
+}
+
+impl<S: Read> Exchange<S> {
+    pub fn over(stream: S) -> Exchange<S> {
+        Exchange(BufReader::new(stream))
+    }
+
+    pub fn stream(&self) -> &S {
+        self.0.get_ref()
     }
 
     pub fn answer(&mut self) -> io::Result<Answer> {

@@ -3,6 +3,10 @@
 //!
 //! - [`host`]: [`TestHost`](host::TestHost) starts `wharf serve` and reads its log; [`Shared`](host::Shared) lends one
 //!   host to all tests of a file
+//! - [`daemon`]: a host that keeps images and containers, and the clients that drive it: `docker`, `wharf`
+//! - [`engine`]: the same API without a client program; [`archives`]: archives for it, also ones no program would make
+//! - [`golden`]: what a program prints, compared to files
+//! - [`traffic`]: those who keep a host busy while it is killed, and remember what it acknowledged
 //! - [`http`]: requests, whole or broken, and answers, whole or cut short
 //! - [`guests`]: where the built guests and the models are
 //! - [`pictures`]: pictures that were never taken: bombs, and tiles enlarged and inverted
@@ -11,11 +15,16 @@
 #![allow(dead_code, reason = "each test program uses a part of this")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
+pub mod archives;
 pub mod browser;
+pub mod daemon;
+pub mod engine;
+pub mod golden;
 pub mod guests;
 pub mod host;
 pub mod http;
 pub mod pictures;
+pub mod traffic;
 
 use std::time::{Duration, Instant};
 
