@@ -378,6 +378,6 @@ fn config_says_what_was_understood() {
     assert!(yaml.starts_with("name: small\n") && yaml.contains("    image: \"a:1\"\n"), "{yaml}");
     let mistake =
         run_with_input(&mut project.command(&["-f", "-", "config"]), b"services:\n  a: {image: a, secrets: [s]}\n");
-    assert_eq!(mistake.code, Some(2), "{mistake:?}");
+    assert_eq!(mistake.code, Some(1), "{mistake:?}");
     assert!(mistake.stderr.contains("services.a.secrets is not supported"), "{mistake:?}");
 }
