@@ -187,6 +187,11 @@ fn registry(layer: Vec<u8>) -> SocketAddr {
 
 /// Answer one request.
 fn give(mut stream: &TcpStream, served: impl Fn(&str) -> (String, Vec<u8>)) {
+    // HTTPS is tried first. A hello of TLS has no lines to wait for.
+    let mut start = [0];
+    if stream.peek(&mut start).is_err() || !start[0].is_ascii_uppercase() {
+        return;
+    }
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
     let first = lines.next().unwrap_or_default();
     lines.find(String::is_empty);
