@@ -388,7 +388,7 @@ fn clients_that_leave_in_the_middle() {
         }
         drop(engine.send("POST", "/containers/talker/wait", "", b"").unwrap());
     }
-    eventually("the host lets go of all of them", || open_files(&daemon) <= before + 2);
+    eventually("the host lets go of all of them", || open_files(&daemon) <= before + 16);
     eventually("no context is left", || {
         fs::read_dir(daemon.data.0.join("cache/contexts")).map_or(0, Iterator::count) == 0
     });
@@ -407,7 +407,8 @@ fn a_thousand_connections() {
         // Half a request.
         stream.write_all(b"GET /containers/json HTTP/1.1\r\nhost:").unwrap();
     }
-    eventually("all are accepted", || open_files(&daemon) >= before + SILENT);
+    // What was open for a moment before may be closed by now.
+    eventually("all are accepted", || open_files(&daemon) + 16 >= before + SILENT);
     engine.get("/_ping").expect(200);
     engine.create("one-more", &json!({"Image": "hello"}));
     assert_eq!(engine.published("service").get("/").expect(200).text(), "Hello from Wharf.\n");
@@ -418,7 +419,7 @@ fn a_thousand_connections() {
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
     drop(silent);
-    eventually("the host lets go of all of them", || open_files(&daemon) <= before + 2);
+    eventually("the host lets go of all of them", || open_files(&daemon) <= before + 16);
     let rss = daemon.host().rss();
     assert!(rss < 500, "{rss} MiB");
 }
