@@ -158,7 +158,7 @@ async fn networks(client: Client, list: ListFlags) -> Result<ExitCode> {
             ("Driver", text("Driver")),
             ("Scope", text("Scope")),
             ("Labels", labels(&one["Labels"])),
-            ("CreatedAt", text("Created").replace('T', " ").replace('Z', " +0000 UTC")),
+            ("CreatedAt", units::go_time_of(&text("Created"))),
             ("IPv4", on("EnableIPv4")),
             ("IPv6", on("EnableIPv6")),
             ("Internal", on("Internal")),

@@ -60,6 +60,13 @@ pub fn ago(unix: i64) -> String {
     format!("{} ago", age(Timestamp::now().as_second() - unix))
 }
 
+/// `2026-05-30T12:07:14.120Z` as `2026-05-30 12:07:14.12 +0000 UTC`: Go ends a fraction with its last digit that is not 0.
+pub fn go_time_of(rfc3339: &str) -> String {
+    let time = rfc3339.trim_end_matches('Z').replace('T', " ");
+    let time = if time.contains('.') { time.trim_end_matches('0').trim_end_matches('.') } else { &time };
+    format!("{time} +0000 UTC")
+}
+
 /// `2026-05-30 12:07:14 +0000 UTC`, as Go prints a time.
 pub fn go_time(unix: i64) -> String {
     match Timestamp::from_second(unix) {
@@ -154,6 +161,13 @@ pub fn ellipsis(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fraction_ends_as_gos_does() {
+        assert_eq!(go_time_of("2026-05-30T12:07:14.123456780Z"), "2026-05-30 12:07:14.12345678 +0000 UTC");
+        assert_eq!(go_time_of("2026-05-30T12:07:10.000000000Z"), "2026-05-30 12:07:10 +0000 UTC");
+        assert_eq!(go_time_of("2026-05-30T12:07:10Z"), "2026-05-30 12:07:10 +0000 UTC");
+    }
 
     #[test]
     fn sizes_as_docker_writes_them() {
