@@ -96,6 +96,11 @@ impl Client {
         Ok(Client { socket })
     }
 
+    /// Of a daemon whose socket is known.
+    pub fn at(socket: PathBuf) -> Client {
+        Client { socket }
+    }
+
     pub fn socket(&self) -> &Path {
         &self.socket
     }

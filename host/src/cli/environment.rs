@@ -11,8 +11,19 @@ pub const ONNXRUNTIME: &str = "ORT_DYLIB_PATH";
 pub const HOST: &str = "WHARF_HOST";
 /// Docker's variable for the same, where it names a unix socket.
 pub const DOCKER_HOST: &str = "DOCKER_HOST";
+/// Compose files, divided by `:`, where none is named with `-f`.
+pub const COMPOSE_FILE: &str = "COMPOSE_FILE";
+/// Name of the compose project, where none is given with `-p`.
+pub const COMPOSE_PROJECT_NAME: &str = "COMPOSE_PROJECT_NAME";
+/// Profiles of the compose project, divided by commas; those of `--profile` come on top.
+pub const COMPOSE_PROFILES: &str = "COMPOSE_PROFILES";
 /// Filter of the host's log, e.g. `debug` or `wharf=debug`.
 pub const LOG: &str = "WHARF_LOG";
+
+/// Set to anything: no colours.
+pub const NO_COLOR: &str = "NO_COLOR";
+/// The kind of terminal; `dumb` knows no colours.
+pub const TERM: &str = "TERM";
 
 /// The socket of the daemon, in the data folder.
 pub const SOCKET: &str = "wharf.sock";
@@ -47,6 +58,11 @@ pub fn onnxruntime() -> Option<PathBuf> {
 
 pub fn executable() -> Option<PathBuf> {
     env::current_exe().ok()
+}
+
+/// Whether a terminal may be written to in colour.
+pub fn wants_colour() -> bool {
+    path(NO_COLOR).is_none() && env::var_os(TERM).is_some_and(|kind| kind != "dumb")
 }
 
 /// The value of a variable named in `-e NAME`.

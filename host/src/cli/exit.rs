@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind as Mistake;
 
+use super::colour;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Print an error and its causes to stderr; the code of its kind.
@@ -44,7 +45,10 @@ pub fn usage(error: &clap::Error, docker_has_it: bool) -> ExitCode {
 fn say(error: &Error) {
     let text = error.chain();
     let speaker = if text.starts_with("Error") || text.starts_with("You cannot") { "" } else { "wharf: " };
-    let _ = writeln!(std::io::stderr(), "{speaker}{text}");
+    let text = format!("{speaker}{text}");
+    let marks = ["wharf:", "Error response from daemon:", "Error:"].map(|mark| (mark, colour::RED));
+    let text = if colour::on_stderr() { colour::mark(&text, &marks) } else { text };
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 fn of(error: &Error) -> u8 {

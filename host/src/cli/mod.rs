@@ -9,13 +9,14 @@
 //! - [`look`], [`watch`]: containers: looking at them, once and as they go on
 //! - [`build`], [`images`], [`transfer`], [`login`]: images: making, listing, and moving them
 //! - [`objects`], [`system`], [`prune`], [`compose`]: networks and volumes, the daemon, cleaning up, many at once
-//! - [`json`], [`table`], [`template`], [`units`]: how answers are shown
+//! - [`json`], [`table`], [`template`], [`units`], [`colour`]: how answers are shown
 //!
 //! And for both: [`environment`]: every environment variable, read here and nowhere else; [`values`]: sizes and durations
 //! as people type them; [`help`] and [`exit`]: help and exit codes.
 
 pub mod build;
 pub mod client;
+pub mod colour;
 pub mod completion;
 pub mod componentize;
 pub mod compose;

@@ -232,10 +232,15 @@ async fn create(client: &Client, spec: &SpecFlags, attached: bool) -> Result<Str
         }
         made => made?,
     };
+    Ok(made_id(&made))
+}
+
+/// The id of what was created, after its warnings.
+pub fn made_id(made: &Value) -> String {
     for warning in made["Warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         table::say(&format!("WARNING: {warning}"));
     }
-    Ok(made["Id"].as_str().unwrap_or_default().to_owned())
+    made["Id"].as_str().unwrap_or_default().to_owned()
 }
 
 /// Attach (if somebody looks), wait, start: in this order, so that neither output nor the end can be missed.

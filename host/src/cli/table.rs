@@ -1,9 +1,11 @@
 //! Lists: docker's tables to the blank, `--format`, `-q`. The one place that writes to stdout.
 
 use std::io::{self, Write};
+use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
 
+use super::colour;
 use super::json::Json;
 use super::template::Template;
 use crate::error::{Error, ErrorKind, Result};
@@ -104,8 +106,22 @@ pub fn align_from(lines: &[Vec<String>], narrowest: usize) -> String {
     out
 }
 
+/// Where all of it goes instead, line by line, once [`divert`] has said so.
+static DIVERTED: OnceLock<fn(&str)> = OnceLock::new();
+
+/// From here on in this process: stdout and stderr are others', what is said goes to `log`. For `wharf serve`, whose log
+/// has a format of its own.
+pub fn divert(log: fn(&str)) {
+    // The first stays: there is one `wharf serve` in a process.
+    let _ = DIVERTED.set(log);
+}
+
 /// Write to stdout; a reader that has seen enough is no failure.
 pub fn print(text: &str) -> Result<()> {
+    if let Some(log) = DIVERTED.get() {
+        text.lines().filter(|line| !line.trim().is_empty()).for_each(log);
+        return Ok(());
+    }
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -121,6 +137,12 @@ pub fn println(text: &str) -> Result<()> {
 
 /// Talk: to stderr, and nothing is left to do when even that is closed.
 pub fn say(text: &str) {
+    if let Some(log) = DIVERTED.get() {
+        text.lines().filter(|line| !line.trim().is_empty()).for_each(log);
+        return;
+    }
+    let marks = [("WARNING:", colour::YELLOW), ("wharf:", colour::RED)];
+    let text = if colour::on_stderr() { colour::mark(text, &marks) } else { text.to_owned() };
     let _ = writeln!(io::stderr(), "{text}");
 }
 

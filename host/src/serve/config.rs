@@ -5,14 +5,17 @@ use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::process::ExitCode;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
+use super::console::Printer;
+use super::telemetry::LogFormat;
 use crate::error::{Error, Result};
 use crate::ingress::Limits;
 use crate::model::library::Search;
 use crate::runtime::Workload;
-
-use super::telemetry::LogFormat;
 
 /// The first port tried for a service without `-p`: what the Flask services it replaces use.
 pub const FIRST_PORT: u16 = 5000;
@@ -33,11 +36,23 @@ pub struct ServeConfig {
     pub stop_timeout: Duration,
     /// `None`: no images and no containers, only what is named here.
     pub control: Option<Control>,
-    /// Done once everything answers; its error ends the host.
+    /// Whether terminals may be written to in colour.
+    pub coloured: bool,
+    /// Done once everything answers; its end is the host's.
     pub when_ready: Option<WhenReady>,
 }
 
-pub type WhenReady = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Result<()>> + Send>> + Send>;
+/// What runs in the foreground of a host: images and compose files named on the command line. Told to stop, it stops
+/// what it started before the host stops the rest.
+pub type WhenReady = Box<dyn FnOnce(Foreground) -> Pin<Box<dyn Future<Output = Result<ExitCode>> + Send>> + Send>;
+
+/// What a host lends to its foreground.
+pub struct Foreground {
+    /// True from the signal on that ends the host.
+    pub stopping: watch::Receiver<bool>,
+    /// Where containers' lines are shown.
+    pub printer: Printer,
+}
 
 /// The control plane.
 #[derive(Clone, Debug)]
@@ -46,11 +61,13 @@ pub struct Control {
     pub socket: PathBuf,
 }
 
-/// `[IP:]HOST[:GUEST]`, as in `docker run -p`. A component has no port of its own, so GUEST is accepted and means
-/// nothing.
+/// `[IP:]HOST[:GUEST]`, as in `docker run -p`. A component has no port of its own, so GUEST means nothing there; of an
+/// image it is the port it exposes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publish {
     pub address: SocketAddr,
+    /// GUEST, where it was typed.
+    pub guest: Option<u16>,
     typed: String,
 }
 
@@ -81,11 +98,14 @@ impl std::str::FromStr for Publish {
             Some(ip) => ip.parse().map_err(|_| refuse(&format!("{ip:?} is no IP address")))?,
             None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         };
-        let (host, guest) = ports.split_once(':').unwrap_or((ports, ports));
+        let (host, guest) = match ports.split_once(':') {
+            Some((host, guest)) => (host, Some(guest)),
+            None => (ports, None),
+        };
         let port = |text: &str| text.parse::<u16>().map_err(|_| refuse(&format!("{text:?} is no port (0 to 65535)")));
         let host = port(host)?;
-        port(guest)?;
-        Ok(Publish { address: SocketAddr::new(ip, host), typed: typed.to_owned() })
+        let guest = guest.map(port).transpose()?;
+        Ok(Publish { address: SocketAddr::new(ip, host), guest, typed: typed.to_owned() })
     }
 }
 
@@ -101,6 +121,8 @@ mod tests {
         assert_eq!(address("127.0.0.1:5001:5000"), "127.0.0.1:5001");
         assert_eq!(address("127.0.0.1:0:5000/tcp"), "127.0.0.1:0");
         assert_eq!(address("[::1]:5001:5000"), "[::1]:5001");
+        let guest = |typed: &str| typed.parse::<Publish>().unwrap().guest;
+        assert_eq!((guest("5001"), guest("5001:5000")), (None, Some(5000)));
         for wrong in ["", "a:5000", "5000:b", "1.2.3:5000:5000", "70000", "5000:5000:5000:5000"] {
             let error = wrong.parse::<Publish>().unwrap_err().to_string();
             assert!(error.contains("is no port mapping"), "{wrong}: {error}");

@@ -95,7 +95,11 @@ fn take_folder(folder: &Path) -> Result<File> {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(Error::new(
             ErrorKind::Conflict,
-            format!("another host already uses {}: stop it, or choose another folder with --data", folder.display()),
+            format!(
+                "another host already uses {}: give it what to run with `wharf run` or `wharf compose up`, stop it, or \
+                 choose another folder with --data",
+                folder.display()
+            ),
         )),
         Err(TryLockError::Error(error)) => Err(unusable(error)),
     }

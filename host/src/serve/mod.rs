@@ -26,14 +26,16 @@ pub mod target;
 pub mod telemetry;
 pub mod workloads;
 
-use std::time::Instant;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use board::Board;
-use config::ServeConfig;
+use config::{Foreground, ServeConfig};
+use console::Printer;
 use daemon::Daemon;
 use host::Host;
 use shutdown::Signals;
@@ -41,11 +43,12 @@ use workloads::Workloads;
 
 /// Run `config` until a signal ends it. Everything that was named is bound and loaded, or nothing is: a target that
 /// cannot start ends the call with its reason. A container that cannot be restored says so in `ps` and holds up nobody.
-pub async fn run(mut config: ServeConfig) -> Result<()> {
+/// The exit code is that of the foreground, if there is one and it ended by itself.
+pub async fn run(mut config: ServeConfig) -> Result<ExitCode> {
     let started = Instant::now();
     let signals = Signals::install()?;
     let (lines, received) = crate::runtime::log::channel();
-    let console = console::spawn(received, config.log_format)?;
+    let console = console::spawn(received, config.log_format, config.coloured)?;
     let host = Host::start(&config)?;
     let (drain, draining) = watch::channel(false);
     let mut running = JoinSet::new();
@@ -64,41 +67,67 @@ pub async fn run(mut config: ServeConfig) -> Result<()> {
         daemon.restore().await;
     }
     tracing::info!(milliseconds = started.elapsed().as_millis() as u64, "ready");
-    let task = config.when_ready.take().map(|task| tokio::spawn(task()));
+    let foreground = config.when_ready.take().map(|task| {
+        let (stop, stopping) = watch::channel(false);
+        (stop, tokio::spawn(task(Foreground { stopping, printer: Printer::new(lines.clone()) })))
+    });
 
-    wait(&signals, task).await?;
-    tracing::info!(seconds = config.stop_timeout.as_secs(), "draining: no new requests; a second signal stops at once");
+    let Ended { outcome, hurried } = wait(&signals, foreground).await;
+    let grace = if hurried { Duration::ZERO } else { config.stop_timeout };
+    tracing::info!(seconds = grace.as_secs(), "draining: no new requests; a second signal stops at once");
     drain.send_replace(true);
     let stopped = async {
         if let Some(daemon) = &daemon {
-            daemon.stop(config.stop_timeout).await;
+            daemon.stop(grace).await;
         }
     };
     let drained = async { tokio::join!(stopped, async { while running.join_next().await.is_some() {} }) };
     tokio::select! {
         _ = drained => tracing::info!("stopped"),
-        () = tokio::time::sleep(config.stop_timeout) => tracing::warn!("stopped: requests still open were cut"),
+        () = tokio::time::sleep(grace) => tracing::warn!("stopped: requests still open were cut"),
         () = signals.wait() => tracing::warn!("stopped at once: requests still open were cut"),
     }
     drop((running, host, lines));
     console.finish();
-    Ok(())
+    outcome
 }
 
-/// Until a signal comes, or what was to be done when ready has failed.
-async fn wait(signals: &Signals, task: Option<tokio::task::JoinHandle<Result<()>>>) -> Result<()> {
-    let failed = async {
-        match task {
-            Some(task) => match task.await {
-                Ok(Err(error)) => error,
-                // Done: the containers it started go on.
-                Ok(Ok(())) | Err(_) => std::future::pending().await,
-            },
-            None => std::future::pending().await,
-        }
+/// How the foreground came to its end.
+struct Ended {
+    outcome: Result<ExitCode>,
+    /// A second signal came while it stopped.
+    hurried: bool,
+}
+
+/// Until a signal comes or the foreground has ended. After a signal the foreground stops what it started, while the
+/// host still answers it.
+async fn wait(signals: &Signals, foreground: Option<(watch::Sender<bool>, JoinHandle<Result<ExitCode>>)>) -> Ended {
+    let ended = |outcome| Ended { outcome, hurried: false };
+    let Some((stop, mut task)) = foreground else {
+        signals.wait().await;
+        return ended(Ok(ExitCode::SUCCESS));
     };
     tokio::select! {
-        () = signals.wait() => Ok(()),
-        error = failed => Err(error),
+        done = &mut task => return ended(flat(done)),
+        () = signals.wait() => {}
     }
+    tracing::info!("stopping what runs in the foreground; a second signal stops at once");
+    stop.send_replace(true);
+    tokio::select! {
+        // It was told to stop: what it makes of that is not the host's failure.
+        done = &mut task => {
+            if let Err(error) = flat(done) {
+                tracing::warn!(error = error.chain(), "what ran in the foreground did not stop cleanly");
+            }
+            ended(Ok(ExitCode::SUCCESS))
+        }
+        () = signals.wait() => {
+            task.abort();
+            Ended { outcome: Ok(ExitCode::SUCCESS), hurried: true }
+        }
+    }
+}
+
+fn flat(done: Result<Result<ExitCode>, JoinError>) -> Result<ExitCode> {
+    done.unwrap_or_else(|error| Err(Error::new(ErrorKind::Failed, "the foreground broke off").because(error)))
 }

@@ -24,7 +24,8 @@ impl Target {
             std::io::ErrorKind::NotFound => Error::new(
                 ErrorKind::NotFound,
                 format!(
-                    "no such file or folder: {}; a target is a .wasm, an .onnx or a folder with them",
+                    "no such file or folder: {}; a target is a .wasm, an .onnx, a folder with them or with a \
+                     Dockerfile, a compose file (.yml, .yaml) or an image's name",
                     path.display()
                 ),
             ),
@@ -39,7 +40,10 @@ impl Target {
             Some("onnx") => {
                 Ok(Target { name: name.clone(), component: None, models: BTreeMap::from([(name, path.to_owned())]) })
             }
-            _ => Err(Error::invalid(format!("{} is neither a component (.wasm) nor a model (.onnx)", path.display()))),
+            _ => Err(Error::invalid(format!(
+                "{} is neither a component (.wasm) nor a model (.onnx), nor a compose file (.yml, .yaml)",
+                path.display()
+            ))),
         }
     }
 
@@ -69,14 +73,20 @@ impl Target {
         let models = models(&folder.join("models"))?;
         if component.is_none() && models.is_empty() {
             let hint = match folder.join("Cargo.toml").is_file() {
-                true => "; it is a Cargo package: build it first and serve its folder of results",
-                false => "",
+                true => "; it is a Cargo package: build it first and serve its folder of results".to_owned(),
+                false => compose_hint(folder),
             };
             return Err(Error::invalid(format!(
-                "{} holds no component (*.wasm) and no model (models/*.onnx){hint}",
+                "{} holds no component (*.wasm), no model (models/*.onnx) and no Dockerfile{hint}",
                 folder.display()
             )));
         }
         Ok(Target { name, component, models })
     }
+}
+
+fn compose_hint(folder: &Path) -> String {
+    let names = ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
+    let found = names.iter().map(|name| folder.join(name)).find(|path| path.is_file());
+    found.map_or_else(String::new, |path| format!("; for its compose file, name that: {}", path.display()))
 }

@@ -19,8 +19,9 @@ impl LogFormat {
     }
 }
 
-/// Install the log of this process, once. `level` is a filter: `info`, `debug`, `wharf=debug,ort=warn` …
-pub fn install(format: LogFormat, level: &str) -> Result<()> {
+/// Install the log of this process, once. `level` is a filter: `info`, `debug`, `wharf=debug,ort=warn` …; `coloured` says
+/// whether a terminal may be written to in colour.
+pub fn install(format: LogFormat, level: &str, coloured: bool) -> Result<()> {
     let filter = EnvFilter::try_new(level)
         .map_err(|error| {
             Error::invalid(format!("log level {level:?} is no filter; e.g. info or wharf=debug")).because(error)
@@ -29,7 +30,9 @@ pub fn install(format: LogFormat, level: &str) -> Result<()> {
         .add_directive("ort=warn".parse().map_err(|error| Error::new(ErrorKind::Failed, "log filter").because(error))?);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let installed = match format {
-        LogFormat::Human => builder.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Human => {
+            builder.with_target(false).with_ansi(coloured && std::io::stderr().is_terminal()).try_init()
+        }
         LogFormat::Json => {
             builder.json().flatten_event(false).with_current_span(false).with_span_list(false).try_init()
         }

@@ -60,10 +60,10 @@ impl Workloads {
             }
         }
         match publish.next() {
-            Some(unused) if config.when_ready.is_none() => Err(Error::invalid(format!(
+            Some(unused) => Err(Error::invalid(format!(
                 "-p {unused} has no service to belong to: there are fewer services than -p"
             ))),
-            _ => Ok(started),
+            None => Ok(started),
         }
     }
 }

@@ -19,7 +19,7 @@ const USUAL: &[&str] = &["compose.yaml", "compose.yml", "docker-compose.yaml", "
 const OVERRIDES: &[&str] =
     &["compose.override.yaml", "compose.override.yml", "docker-compose.override.yaml", "docker-compose.override.yml"];
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Files {
     /// A compose file, - for stdin; later ones lie over earlier ones [env: COMPOSE_FILE] [default: compose.yaml or
     /// docker-compose.yml, here or in a folder above]
@@ -40,6 +40,11 @@ pub struct Files {
 }
 
 impl Files {
+    /// This one, whatever `COMPOSE_FILE` says.
+    pub fn only(path: &Path) -> Files {
+        Files { file: vec![path.to_owned()], ..Files::default() }
+    }
+
     pub fn read(&self, named: &[String]) -> Result<Project> {
         let paths = self.paths()?;
         let folder = match &self.project_directory {
@@ -56,12 +61,12 @@ impl Files {
             document = if document.is_null() { next } else { overlay(document, next, &[])? };
         }
         let own = document["name"].as_str().map(str::to_owned);
-        let name = match self.project_name.clone().or_else(|| lookup("COMPOSE_PROJECT_NAME")).or(own) {
+        let name = match self.project_name.clone().or_else(|| lookup(environment::COMPOSE_PROJECT_NAME)).or(own) {
             Some(name) => checked(name)?,
             None => named_after(&folder),
         };
         let mut profiles: BTreeSet<String> = self.profile.iter().cloned().collect();
-        let more = lookup("COMPOSE_PROFILES").unwrap_or_default();
+        let more = lookup(environment::COMPOSE_PROFILES).unwrap_or_default();
         profiles.extend(more.split(',').filter(|profile| !profile.is_empty()).map(str::to_owned));
         Project::read(document, Choice { name: &name, folder: &folder, profiles: &profiles, named }, &lookup)
     }
@@ -70,7 +75,7 @@ impl Files {
         if !self.file.is_empty() {
             return Ok(self.file.clone());
         }
-        if let Some(listed) = environment::variable("COMPOSE_FILE").filter(|listed| !listed.is_empty()) {
+        if let Some(listed) = environment::variable(environment::COMPOSE_FILE).filter(|listed| !listed.is_empty()) {
             return Ok(listed.split(':').map(PathBuf::from).collect());
         }
         let here = std::path::absolute(self.project_directory.as_deref().unwrap_or(Path::new(".")))

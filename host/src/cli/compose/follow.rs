@@ -1,8 +1,10 @@
-//! Everybody's output, each line after its service's name: `wharf compose logs`, and `up` in the foreground.
+//! Everybody's output, each line after its service's name: `wharf compose logs`, `up` in the foreground, and compose
+//! files that `wharf serve` runs.
 
-use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use clap::Args;
 use http::Method;
 use http_body_util::BodyExt;
@@ -13,11 +15,9 @@ use tokio::task::JoinSet;
 use super::project::Work;
 use crate::cli::client::{Call, Client, Query};
 use crate::cli::stream::{Channel, Frames};
-use crate::cli::{session, table, units};
+use crate::cli::{colour, session, table, units};
 use crate::error::{Error, ErrorKind, Result};
-
-/// Colours of the names, one service after the other.
-const COLOURS: &[u8] = &[36, 33, 32, 35, 34, 96, 93, 92, 95, 94];
+use crate::serve::console::{COLOURS, Printer};
 
 /// How the time begins that the daemon gives for what has not happened.
 const NEVER: &str = "0001-";
@@ -75,11 +75,13 @@ impl Source {
     }
 }
 
-/// How lines are shown.
-#[derive(Clone, Debug)]
-struct Style {
-    prefix: String,
-    timestamps: bool,
+/// Where lines go, and how they look there.
+#[derive(Clone)]
+pub enum Style {
+    /// To this program's own stdout and stderr.
+    Own { prefix: String, timestamps: bool },
+    /// To the console of the host that this program is, under a name.
+    Console { name: Arc<str>, printer: Printer },
 }
 
 fn styles(sources: &[Source], prefixed: bool, coloured: bool, timestamps: bool) -> Vec<Style> {
@@ -92,7 +94,7 @@ fn styles(sources: &[Source], prefixed: bool, coloured: bool, timestamps: bool) 
             (true, true) => format!("\x1b[{}m{plain}\x1b[0m", COLOURS[index % COLOURS.len()]),
         }
     };
-    sources.iter().enumerate().map(|one| Style { prefix: prefix(one), timestamps }).collect()
+    sources.iter().enumerate().map(|one| Style::Own { prefix: prefix(one), timestamps }).collect()
 }
 
 impl Logs {
@@ -102,7 +104,7 @@ impl Logs {
             let state = work.client.get(&format!("/containers/{}/json", member.id), &Query::new()).await?;
             sources.push(Source::new(&member.service, &state));
         }
-        let coloured = io::stdout().is_terminal() && !self.no_color;
+        let coloured = colour::on_stdout() && !self.no_color;
         let styles = styles(&sources, !self.no_log_prefix, coloured, self.timestamps);
         let since = self.since.as_deref().map(units::moment).transpose()?;
         let query = Query::new().with("tail", self.tail).some("since", since);
@@ -128,15 +130,10 @@ pub async fn foreground(work: &Work, sources: Vec<Source>, abort: bool) -> Resul
     let listen =
         |kind| signal(kind).map_err(|error| Error::new(ErrorKind::Io, "cannot listen for Ctrl-C").because(error));
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-    let styles = styles(&sources, true, io::stdout().is_terminal(), false);
+    let styles = styles(&sources, true, colour::on_stdout(), false);
     let mut all = JoinSet::new();
-    for (mut source, style) in sources.iter().cloned().zip(styles) {
-        // What was there before is not shown again.
-        let tail = if source.running { "0" } else { "all" };
-        if !source.running && !source.finished.starts_with(NEVER) {
-            source.seen = source.finished.clone();
-        }
-        all.spawn(until_ended(work.client.clone(), source, style, Query::new().with("tail", tail)));
+    for (source, style) in sources.iter().cloned().zip(styles) {
+        all.spawn(from_start(work.client.clone(), source, style));
     }
     table::say(&format!("Attaching to {}", names(&sources)));
     let code = loop {
@@ -157,7 +154,7 @@ pub async fn foreground(work: &Work, sources: Vec<Source>, abort: bool) -> Resul
         }
     };
     table::say("Gracefully stopping... (press Ctrl+C again to force)");
-    let stopping = stop(work, &sources);
+    let stopping = stop(&work.client, &sources, None);
     tokio::pin!(stopping);
     tokio::select! {
         stopped = &mut stopping => stopped?,
@@ -177,10 +174,11 @@ pub async fn foreground(work: &Work, sources: Vec<Source>, abort: bool) -> Resul
     Ok(ExitCode::from(code))
 }
 
-/// Dependents before what they depend on.
-async fn stop(work: &Work, sources: &[Source]) -> Result<()> {
+/// Dependents before what they depend on; each within so many seconds, if that is not for the daemon to say.
+pub async fn stop(client: &Client, sources: &[Source], seconds: Option<u64>) -> Result<()> {
     for source in sources.iter().rev() {
-        work.client.post(&format!("/containers/{}/stop", source.id), &Query::new(), None).await?;
+        let query = Query::new().some("t", seconds.map(|seconds| seconds.to_string()));
+        client.post(&format!("/containers/{}/stop", source.id), &query, None).await?;
         table::say(&format!("Container {}  Stopped", source.name));
     }
     Ok(())
@@ -188,6 +186,16 @@ async fn stop(work: &Work, sources: &[Source]) -> Result<()> {
 
 fn names(sources: &[Source]) -> String {
     sources.iter().map(|source| source.service.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+/// Its output from this start on, as [`until_ended`].
+pub async fn from_start(client: Client, mut source: Source, style: Style) -> Result<(String, i64)> {
+    // What was there before is not shown again.
+    let tail = if source.running { "0" } else { "all" };
+    if !source.running && !source.finished.starts_with(NEVER) {
+        source.seen = source.finished.clone();
+    }
+    until_ended(client, source, style, Query::new().with("tail", tail)).await
 }
 
 /// Its output across restarts, until it has ended for good; its service and exit code.
@@ -225,17 +233,17 @@ async fn show(client: &Client, mut source: Source, style: &Style, query: Query, 
         frames.push(frame.data_ref().map_or(&[][..], |bytes| bytes));
         while let Some((channel, text)) = frames.take()? {
             for line in lines.push(channel, &text) {
-                line_shown(&mut source, style, channel, &line)?;
+                line_shown(&mut source, style, channel, &line).await?;
             }
         }
     }
     for (channel, line) in lines.rest() {
-        line_shown(&mut source, style, channel, &line)?;
+        line_shown(&mut source, style, channel, &line).await?;
     }
     Ok(source)
 }
 
-fn line_shown(source: &mut Source, style: &Style, channel: Channel, line: &[u8]) -> Result<()> {
+async fn line_shown(source: &mut Source, style: &Style, channel: Channel, line: &[u8]) -> Result<()> {
     let cut = line.iter().position(|byte| *byte == b' ').unwrap_or(0);
     let stamp = String::from_utf8_lossy(&line[..cut]).into_owned();
     // Stamps are of one length: their order is that of time.
@@ -243,20 +251,28 @@ fn line_shown(source: &mut Source, style: &Style, channel: Channel, line: &[u8])
         return Ok(());
     }
     source.seen = stamp;
-    let text = if style.timestamps { line } else { &line[(cut + 1).min(line.len())..] };
-    let whole = [style.prefix.as_bytes(), text, b"\n"].concat();
-    session::show(channel, &whole)
+    let text = &line[(cut + 1).min(line.len())..];
+    match style {
+        Style::Own { prefix, timestamps } => {
+            let text = if *timestamps { line } else { text };
+            session::show(channel, &[prefix.as_bytes(), text, b"\n"].concat())
+        }
+        Style::Console { name, printer } => {
+            printer.print(name, channel == Channel::Stderr, Bytes::copy_from_slice(text)).await;
+            Ok(())
+        }
+    }
 }
 
 /// Whole lines of each channel, however they came.
 #[derive(Default)]
-struct Lines {
+pub struct Lines {
     out: Vec<u8>,
     err: Vec<u8>,
 }
 
 impl Lines {
-    fn push(&mut self, channel: Channel, text: &[u8]) -> Vec<Vec<u8>> {
+    pub fn push(&mut self, channel: Channel, text: &[u8]) -> Vec<Vec<u8>> {
         let pending = if channel == Channel::Stdout { &mut self.out } else { &mut self.err };
         pending.extend_from_slice(text);
         let Some(end) = pending.iter().rposition(|byte| *byte == b'\n') else { return Vec::new() };
@@ -266,7 +282,7 @@ impl Lines {
         lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line).to_vec()).collect()
     }
 
-    fn rest(self) -> impl Iterator<Item = (Channel, Vec<u8>)> {
+    pub fn rest(self) -> impl Iterator<Item = (Channel, Vec<u8>)> {
         [(Channel::Stdout, self.out), (Channel::Stderr, self.err)].into_iter().filter(|(_, rest)| !rest.is_empty())
     }
 }
@@ -289,7 +305,10 @@ mod tests {
         let prefixes = |coloured| -> Vec<String> {
             styles(&[source("a"), source("long")], true, coloured, false)
                 .into_iter()
-                .map(|style| style.prefix)
+                .map(|style| match style {
+                    Style::Own { prefix, .. } => prefix,
+                    Style::Console { name, .. } => name.to_string(),
+                })
                 .collect()
         };
         assert_eq!(prefixes(false), ["a     | ", "long  | "]);

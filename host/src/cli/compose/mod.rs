@@ -11,20 +11,24 @@
 mod down;
 mod exec;
 mod files;
-mod follow;
+pub mod follow;
 mod images;
-mod project;
+pub mod project;
 mod ready;
 mod show;
 mod up;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
 use self::files::Files;
+use self::follow::Source;
+use self::project::Work;
 use super::client::Client;
 use super::table;
+use crate::compose::project::Project;
 use crate::error::Result;
 
 /// Define and run services together
@@ -63,10 +67,8 @@ enum Verb {
 impl Compose {
     pub async fn execute(self, client: Client) -> Result<ExitCode> {
         let mut project = self.files.read(self.verb.services())?;
-        for warning in std::mem::take(&mut project.warnings) {
-            table::say(&format!("WARNING: {warning}"));
-        }
-        let work = project::Work { client, project };
+        warn(&mut project);
+        let work = Work { client, project };
         match self.verb {
             Verb::Up(verb) => return verb.execute(work).await,
             Verb::Logs(verb) => return verb.execute(work).await,
@@ -81,6 +83,24 @@ impl Compose {
             Verb::Restart(verb) => verb.execute(work, "restart").await?,
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What one compose file says, for a daemon that need not run yet. Its warnings are said.
+pub fn read(file: &Path, client: Client) -> Result<Work> {
+    let mut project = Files::only(file).read(&[])?;
+    warn(&mut project);
+    Ok(Work { client, project })
+}
+
+/// What `up` does, without waiting for anybody's end.
+pub async fn raise(work: &Work) -> Result<Vec<Source>> {
+    up::Up::default().raise(work).await
+}
+
+fn warn(project: &mut Project) {
+    for warning in std::mem::take(&mut project.warnings) {
+        table::say(&format!("WARNING: {warning}"));
     }
 }
 

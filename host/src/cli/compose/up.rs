@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 /// Create and start the services
 ///
 /// In the foreground their output is shown, each line after its service's name; Ctrl-C stops them all.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Up {
     /// Run in the background
     #[arg(short, long)]
@@ -49,14 +49,23 @@ pub struct Up {
 
 impl Up {
     pub async fn execute(self, work: Work) -> Result<ExitCode> {
+        let sources = self.raise(&work).await?;
+        if self.detach || self.no_start {
+            return Ok(ExitCode::SUCCESS);
+        }
+        follow::foreground(&work, sources, self.abort_on_container_exit).await
+    }
+
+    /// Everything made and, unless that was not asked for, started; in the order of their dependencies.
+    pub async fn raise(&self, work: &Work) -> Result<Vec<Source>> {
         let chosen = work.project.chosen(&self.services, !self.no_deps);
         work.check_ports(&chosen).await?;
         work.make_images(&chosen, self.build).await?;
         work.prepare(&chosen).await?;
         let members = work.members().await?;
         let orphans: Vec<&Member> = members.iter().filter(|member| work.is_orphan(member)).collect();
-        self.tidy(&work, &orphans).await?;
-        let kept = self.clear(&work, &chosen, &members).await?;
+        self.tidy(work, &orphans).await?;
+        let kept = self.clear(work, &chosen, &members).await?;
         let mut sources = Vec::new();
         for service in work.project.order()?.into_iter().filter(|service| chosen.contains(&service.name)) {
             let source = work.create(service, kept.contains(&service.name)).await?;
@@ -66,10 +75,7 @@ impl Up {
             }
             sources.push(source);
         }
-        if self.detach || self.no_start {
-            return Ok(ExitCode::SUCCESS);
-        }
-        follow::foreground(&work, sources, self.abort_on_container_exit).await
+        Ok(sources)
     }
 
     async fn tidy(&self, work: &Work, orphans: &[&Member]) -> Result<()> {

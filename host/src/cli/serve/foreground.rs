@@ -1,0 +1,347 @@
+//! Images, folders to build and compose files in the foreground of `wharf serve`: a client of the host that this
+//! process is, which does what `wharf build`, `run --rm` and `compose up` do, and stops all of it at the end.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::{Map, Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::cli::build::{self, Recipe};
+use crate::cli::client::{Client, Hijacked, Query, escape};
+use crate::cli::compose::follow::{self, Lines, Source, Style};
+use crate::cli::compose::project::Work;
+use crate::cli::stream::{Channel, Frames, Objects};
+use crate::cli::{compose, run, table, transfer};
+use crate::error::{Error, ErrorKind, Result};
+use crate::serve::config::{FIRST_PORT, Foreground, Publish};
+use crate::serve::console::Printer;
+
+/// How many requests an instance may serve, one after the other.
+const MAX_REQUESTS: &str = "wharf.instance.max-requests";
+
+/// What to run, and how long stopping it may take.
+pub struct Plan {
+    pub client: Client,
+    pub wanted: Vec<Wanted>,
+    /// The host serves something else too: it goes on when all of this has ended.
+    pub beside_others: bool,
+    pub grace: Duration,
+}
+
+pub enum Wanted {
+    Container(Box<Container>),
+    Compose(Box<Work>),
+}
+
+/// A container that is removed when it ends.
+pub struct Container {
+    pub name: String,
+    pub image: String,
+    /// The folder to build the image from.
+    pub context: Option<PathBuf>,
+    pub publish: Option<Publish>,
+    /// `NAME=VALUE`.
+    pub environment: Vec<String>,
+    /// `SOURCE:TARGET[:ro]`.
+    pub binds: Vec<String>,
+    pub memory: Option<u64>,
+    pub max_requests: Option<u32>,
+}
+
+/// What runs so far.
+struct Running {
+    client: Client,
+    printer: Printer,
+    /// Ids of containers of ours, whether they have come to run or not.
+    containers: Vec<String>,
+    projects: Vec<(Work, Vec<Source>)>,
+    /// Everybody's output, until the end: name and exit code.
+    followed: JoinSet<Result<(String, i64)>>,
+}
+
+/// Start all of it in order, show its output, and stop it when told to or when one cannot start.
+pub async fn run(plan: Plan, host: Foreground) -> Result<ExitCode> {
+    let mut running = Running {
+        client: plan.client,
+        printer: host.printer,
+        containers: Vec::new(),
+        projects: Vec::new(),
+        followed: JoinSet::new(),
+    };
+    let mut stopping = host.stopping;
+    let outcome = tokio::select! {
+        outcome = running.run(plan.wanted, plan.beside_others) => outcome,
+        () = told(&mut stopping) => Ok(ExitCode::SUCCESS),
+    };
+    running.stop(plan.grace.as_secs()).await;
+    outcome
+}
+
+async fn told(stopping: &mut watch::Receiver<bool>) {
+    // A host that is gone has stopped too.
+    let _ = stopping.wait_for(|told| *told).await;
+}
+
+impl Running {
+    async fn run(&mut self, wanted: Vec<Wanted>, beside_others: bool) -> Result<ExitCode> {
+        for one in wanted {
+            match one {
+                Wanted::Container(container) => self.container(&container).await?,
+                Wanted::Compose(work) => self.compose(*work).await?,
+            }
+        }
+        let code = self.ended().await?;
+        if beside_others {
+            return std::future::pending().await;
+        }
+        Ok(code)
+    }
+
+    /// When all have ended: the exit code of the last that failed.
+    async fn ended(&mut self) -> Result<ExitCode> {
+        let mut failed = 0;
+        while let Some(ended) = self.followed.join_next().await {
+            let broken = |error| Error::new(ErrorKind::Failed, "a log ended early").because(error);
+            let (name, code) = ended.map_err(broken)??;
+            tracing::info!(name, code, "exited");
+            failed = if code == 0 { failed } else { code };
+        }
+        Ok(ExitCode::from((failed & 0xff) as u8))
+    }
+
+    async fn container(&mut self, wanted: &Container) -> Result<()> {
+        let Container { name, image, .. } = wanted;
+        if let Some(context) = &wanted.context {
+            let recipe = Recipe { tags: vec![image.clone()], ..Recipe::default() };
+            build::build(&self.client, context, &recipe).await.map_err(|error| {
+                Error::new(error.kind(), format!("cannot build {}", context.display())).because(error)
+            })?;
+        }
+        let details = self.image(image).await?;
+        let cannot = |error: Error| {
+            let hint = if error.kind() == ErrorKind::Conflict { "; choose another name with --name" } else { "" };
+            Error::new(error.kind(), format!("cannot start {name}")).because(format!("{}{hint}", error.chain()))
+        };
+        let body = wanted.body(&details)?;
+        let query = Query::new().with("name", name);
+        let made = self.client.post("/containers/create", &query, Some(&body)).await.map_err(cannot)?;
+        let id = run::made_id(&made);
+        self.containers.push(id.clone());
+        // Attach, wait, start: in this order, so that neither output nor the end can be missed.
+        let query = Query::new().with("stream", "1").with("stdout", "1").with("stderr", "1");
+        let output = self.client.hijack(&format!("/containers/{id}/attach"), &query, None).await?;
+        let exit = run::wait(&self.client, &id, "removed").await?;
+        self.client.post(&format!("/containers/{id}/start"), &Query::new(), None).await.map_err(cannot)?;
+        let tty = details["Config"]["Tty"] == true;
+        self.followed.spawn(attached(name.as_str().into(), output, tty, exit, self.printer.clone()));
+        self.announce(name, &id, image).await;
+        Ok(())
+    }
+
+    /// What the host keeps of the image, pulled where it is missing, as `run` does.
+    async fn image(&self, image: &str) -> Result<Value> {
+        let path = format!("/images/{image}/json");
+        match self.client.get(&path, &Query::new()).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            found => return found,
+        }
+        table::say(&format!("Unable to find image '{image}' locally"));
+        transfer::pull_aside(&self.client, image).await.map_err(|error| {
+            let message = format!(
+                "{image} is neither a file or folder here nor an image: there is none of that name in the data folder, \
+                 and it cannot be pulled"
+            );
+            Error::new(ErrorKind::NotFound, message).because(error.chain())
+        })?;
+        self.client.get(&path, &Query::new()).await
+    }
+
+    async fn compose(&mut self, work: Work) -> Result<()> {
+        // Known before it starts: what is half up is stopped too.
+        self.projects.push((work, Vec::new()));
+        let Some((work, sources)) = self.projects.last_mut() else { return Ok(()) };
+        *sources = compose::raise(work).await?;
+        let sources = sources.clone();
+        for source in sources {
+            let (service, id, name) = (source.service.clone(), source.id.clone(), source.name.clone());
+            let style = Style::Console { name: service.as_str().into(), printer: self.printer.clone() };
+            self.followed.spawn(follow::from_start(self.client.clone(), source, style));
+            self.announce(&service, &id, &name).await;
+        }
+        Ok(())
+    }
+
+    /// Where it answers.
+    async fn announce(&self, name: &str, id: &str, of: &str) {
+        // One that has ended already is gone.
+        let Ok(state) = self.client.get(&format!("/containers/{}/json", escape(id)), &Query::new()).await else {
+            return;
+        };
+        let ports = state["NetworkSettings"]["Ports"].as_object();
+        let addresses: Vec<SocketAddr> =
+            ports.into_iter().flatten().flat_map(|(_, bound)| bound.as_array()).flatten().filter_map(address).collect();
+        for address in &addresses {
+            tracing::info!(name, %address, url = url(*address), of, "listening");
+        }
+        if addresses.is_empty() && state["State"]["Running"] == true {
+            tracing::info!(name, of, "running: it publishes no port");
+        }
+    }
+
+    /// Containers are gone afterwards, projects are as after `compose stop`.
+    async fn stop(mut self, seconds: u64) {
+        let client = &self.client;
+        let query = &Query::new().with("t", seconds.to_string());
+        join_all(self.containers.iter().map(|id| async move {
+            // One that has ended by itself is gone, one that never started goes now.
+            let _ = client.post(&format!("/containers/{id}/stop"), query, None).await;
+            let _ =
+                client.delete(&format!("/containers/{id}"), &Query::new().flag("force", true).flag("v", true)).await;
+        }))
+        .await;
+        for (work, sources) in &self.projects {
+            let stopped = if sources.is_empty() {
+                half_up(work, seconds).await
+            } else {
+                follow::stop(client, sources, Some(seconds)).await
+            };
+            if let Err(error) = stopped {
+                tracing::warn!(project = work.project.name, error = error.chain(), "cannot stop");
+            }
+        }
+        // Their last words.
+        while self.followed.join_next().await.is_some() {}
+    }
+}
+
+/// What came to run of a project that did not come up.
+async fn half_up(work: &Work, seconds: u64) -> Result<()> {
+    for member in work.members_of(&[]).await?.into_iter().filter(|member| member.running) {
+        let query = Query::new().with("t", seconds.to_string());
+        work.client.post(&format!("/containers/{}/stop", member.id), &query, None).await?;
+    }
+    Ok(())
+}
+
+impl Container {
+    /// The body of `POST /containers/create`.
+    fn body(&self, image: &Value) -> Result<Value> {
+        let exposed = exposed(image);
+        let port = |guest: u16, address: SocketAddr| {
+            let binding = json!({"HostIp": address.ip().to_string(), "HostPort": address.port().to_string()});
+            Map::from_iter([(format!("{guest}/tcp"), json!([binding]))])
+        };
+        let bindings = match (&self.publish, exposed) {
+            (Some(publish), _) => port(publish.guest.or(exposed).unwrap_or(publish.address.port()), publish.address),
+            (None, Some(guest)) => port(guest, free_address()?),
+            (None, None) => Map::new(),
+        };
+        let ports: Map<String, Value> = bindings.keys().map(|port| (port.clone(), json!({}))).collect();
+        let labels = self.max_requests.map(|number| json!({MAX_REQUESTS: number.to_string()}));
+        Ok(json!({
+            "Image": self.image, "Env": self.environment, "Labels": labels, "ExposedPorts": ports,
+            "AttachStdout": true, "AttachStderr": true,
+            "HostConfig": {
+                "Binds": self.binds, "PortBindings": bindings, "AutoRemove": true, "NetworkMode": "default",
+                "Memory": self.memory.unwrap_or(0),
+            },
+        }))
+    }
+}
+
+/// The lowest port the image exposes: all lead to the same service.
+fn exposed(image: &Value) -> Option<u16> {
+    let ports = image["Config"]["ExposedPorts"].as_object()?;
+    ports.keys().filter_map(|port| port.strip_suffix("/tcp")?.parse().ok()).min()
+}
+
+/// On loopback, from 5000 up, past what others use: as for targets that are files.
+fn free_address() -> Result<SocketAddr> {
+    let addresses = (FIRST_PORT..=u16::MAX).map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let free = addresses.into_iter().find(|address| TcpListener::bind(address).is_ok());
+    free.ok_or_else(|| Error::new(ErrorKind::Conflict, "no free port from 5000 up"))
+}
+
+fn address(bound: &Value) -> Option<SocketAddr> {
+    let ip = bound["HostIp"].as_str().filter(|ip| !ip.is_empty()).unwrap_or("0.0.0.0");
+    Some(SocketAddr::new(ip.parse().ok()?, bound["HostPort"].as_str()?.parse().ok()?))
+}
+
+/// As a person on this machine types it.
+fn url(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        return format!("http://127.0.0.1:{}/", address.port());
+    }
+    format!("http://{address}/")
+}
+
+/// A container's output line by line, then its exit code.
+async fn attached(
+    name: Arc<str>,
+    mut output: Hijacked,
+    tty: bool,
+    mut exit: Objects,
+    printer: Printer,
+) -> Result<(String, i64)> {
+    let mut frames = Frames::new(tty);
+    let mut lines = Lines::default();
+    let mut buffer = vec![0; 32 * 1024];
+    while let Ok(read @ 1..) = output.read(&mut buffer).await {
+        frames.push(&buffer[..read]);
+        while let Some((channel, text)) = frames.take()? {
+            for line in lines.push(channel, &text) {
+                printer.print(&name, channel == Channel::Stderr, line.into()).await;
+            }
+        }
+    }
+    for (channel, line) in lines.rest() {
+        printer.print(&name, channel == Channel::Stderr, line.into()).await;
+    }
+    let ended = exit.next().await?.unwrap_or_default();
+    Ok((name.to_string(), ended["StatusCode"].as_i64().unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn container(publish: Option<&str>) -> Container {
+        Container {
+            name: "digits".to_owned(),
+            image: "digits".to_owned(),
+            context: None,
+            publish: publish.map(|typed| typed.parse().unwrap()),
+            environment: Vec::new(),
+            binds: Vec::new(),
+            memory: None,
+            max_requests: Some(3),
+        }
+    }
+
+    #[test]
+    fn ports_are_those_typed_or_those_exposed() {
+        let image = json!({"Config": {"ExposedPorts": {"6000/tcp": {}, "5001/tcp": {}, "53/udp": {}}}});
+        let bindings =
+            |publish, image: &Value| container(publish).body(image).unwrap()["HostConfig"]["PortBindings"].clone();
+        let bound = |ip: &str, port: &str| json!([{"HostIp": ip, "HostPort": port}]);
+        assert_eq!(bindings(Some("7000"), &image), json!({"5001/tcp": bound("0.0.0.0", "7000")}));
+        assert_eq!(bindings(Some("127.0.0.1:7000:80"), &image), json!({"80/tcp": bound("127.0.0.1", "7000")}));
+        let free = bindings(None, &image);
+        assert_eq!(free["5001/tcp"][0]["HostIp"], "127.0.0.1", "{free}");
+        assert_eq!(bindings(None, &json!({})), json!({}));
+        assert_eq!(container(None).body(&json!({})).unwrap()["Labels"][MAX_REQUESTS], "3");
+    }
+
+    #[test]
+    fn urls_are_what_a_person_can_open() {
+        assert_eq!(url("0.0.0.0:5000".parse().unwrap()), "http://127.0.0.1:5000/");
+        assert_eq!(url("[::1]:5000".parse().unwrap()), "http://[::1]:5000/");
+    }
+}
