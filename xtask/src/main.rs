@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "a task's result is what it prints")]
 
 mod bench;
+mod gpu;
 mod guests;
 mod layout;
 mod onnxruntime;
@@ -18,6 +19,7 @@ mod summary;
 mod test;
 mod toolchain;
 mod tree;
+mod wheel;
 
 use std::process::ExitCode;
 
@@ -34,11 +36,13 @@ Start here
 Parts of the above
   guests            build examples/ and the test fixtures to WebAssembly, laid out as folders `wharf serve` accepts
   onnxruntime       fetch the pinned ONNX Runtime library (hash-checked) and print its path
+    --gpu           the build with CUDA and TensorRT providers instead (256 MB); prints its folder
+    --cuda-libs     as --gpu, and NVIDIA's CUDA 13 and cuDNN 9 libraries beside it (1.3 GB more)
   doctor            check that this machine has what the tasks need, and say what to install
   bench [ARGS]      measure Wharf against a native server in the same run (ARGS go to `wharf-bench`)
 
 Where things go: <target>/wharf/<example>/{<example>.wasm, models/, Dockerfile}, <target>/wharf/compose/,
-<target>/wharf/fixtures/*.wasm and <target>/wharf/lib/, where <target> is cargo's target folder (CARGO_TARGET_DIR is honoured). Nothing is fetched twice.
+<target>/wharf/fixtures/*.wasm, <target>/wharf/lib/ and <target>/wharf/lib-gpu/, where <target> is cargo's target folder (CARGO_TARGET_DIR is honoured). Nothing is fetched twice.
 
 Environment
   ORT_DYLIB_PATH          use this ONNX Runtime library instead of the pinned one

@@ -1,38 +1,44 @@
 //! `cargo xtask onnxruntime`: the pinned ONNX Runtime library, taken from the Python wheel of the project.
-//!
-//! pip finds the wheel (it knows mirrors, proxies and certificates); what it found is used only if its hash is ours.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use sha2::{Digest, Sha256};
 
-use crate::python_guest::hex;
 use crate::tree::Tree;
-use crate::{layout, prerequisites, step};
+use crate::wheel::Wheel;
+use crate::{gpu, prerequisites, step};
 
-const VERSION: &str = "1.31.1";
-
-struct Wheel {
-    /// As `std::env::consts::ARCH` and the wheel's platform tag spell it.
-    architecture: &'static str,
-    sha256: &'static str,
-}
+pub const VERSION: &str = "1.31.1";
 
 const WHEELS: [Wheel; 2] = [
-    Wheel { architecture: "x86_64", sha256: "1f3dea47f2f0e5117c2404cea7d21fd253ae7836a3bf167a501cdfbb2600d536" },
-    Wheel { architecture: "aarch64", sha256: "0b9a492176886992e0e875f06bc0367e333f5fff11711a2d642e18b02f3009cc" },
+    Wheel {
+        package: "onnxruntime",
+        version: VERSION,
+        architecture: "x86_64",
+        sha256: "1f3dea47f2f0e5117c2404cea7d21fd253ae7836a3bf167a501cdfbb2600d536",
+    },
+    Wheel {
+        package: "onnxruntime",
+        version: VERSION,
+        architecture: "aarch64",
+        sha256: "0b9a492176886992e0e875f06bc0367e333f5fff11711a2d642e18b02f3009cc",
+    },
 ];
 
 /// `cargo xtask onnxruntime`: its standard output is the path and nothing else.
 pub fn run(tree: &Tree, arguments: &[String]) -> Result<()> {
-    if let Some(unknown) = arguments.first() {
-        bail!("`cargo xtask onnxruntime` takes no argument, and was given `{unknown}`");
+    let (mut gpu, mut cuda_libs) = (false, false);
+    for argument in arguments {
+        match argument.as_str() {
+            "--gpu" => gpu = true,
+            "--cuda-libs" => (gpu, cuda_libs) = (true, true),
+            unknown => bail!("`cargo xtask onnxruntime` takes --gpu and --cuda-libs, and was given `{unknown}`"),
+        }
     }
     prerequisites::to_build()?;
-    println!("{}", library(tree)?.display());
+    let path = if gpu { gpu::folder(tree, cuda_libs)? } else { library(tree)? };
+    println!("{}", path.display());
     Ok(())
 }
 
@@ -44,8 +50,8 @@ pub fn library(tree: &Tree) -> Result<PathBuf> {
         step::note(format_args!("{} (ORT_DYLIB_PATH)", own.display()));
         return Ok(own);
     }
-    let name = format!("libonnxruntime.so.{VERSION}");
-    let library = tree.layout().join("lib").join(&name);
+    let folder = tree.layout().join("lib");
+    let library = folder.join(format!("libonnxruntime.so.{VERSION}"));
     // It is put there by renaming a file whose wheel was checked: that it exists means that it is complete.
     if library.exists() {
         step::note(format_args!("{} is there", library.display()));
@@ -53,11 +59,18 @@ pub fn library(tree: &Tree) -> Result<PathBuf> {
     }
     let wheel = wheel_for(std::env::consts::OS, std::env::consts::ARCH)?;
     let scratch = tree.target().join(format!("onnxruntime-{}", std::process::id()));
-    let fetched = fetch(wheel, &scratch).and_then(|archive| extract(&archive, &scratch, &name, &library));
+    let unpacked = wheel.unpack(&scratch, &folder, is_core);
     // Best effort: a scratch folder left behind costs space only.
     let _ = fs::remove_dir_all(&scratch);
-    fetched?;
+    unpacked?;
+    ensure!(library.exists(), "the wheel holds no {}", library.display());
+    step::note(format_args!("{}, sha256 of its wheel checked", library.display()));
     Ok(library)
+}
+
+/// `libonnxruntime.so.1.31.1`, without the providers' shell that a CPU has no use for.
+fn is_core(file: &Path) -> bool {
+    file.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("libonnxruntime.so."))
 }
 
 fn wheel_for(system: &str, architecture: &str) -> Result<&'static Wheel> {
@@ -70,50 +83,9 @@ fn wheel_for(system: &str, architecture: &str) -> Result<&'static Wheel> {
     })
 }
 
-fn fetch(wheel: &Wheel, scratch: &Path) -> Result<PathBuf> {
-    step::note(format_args!("fetching the wheel of onnxruntime {VERSION} for {}", wheel.architecture));
-    let mut pip = Command::new("python3");
-    pip.args(["-m", "pip", "download", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]);
-    // Any Python does: only the C library inside is used. `--platform` is an exact match, not a minimum.
-    pip.args(["--python-version", "3.12", "--platform", &format!("manylinux_2_28_{}", wheel.architecture)]);
-    pip.arg("--dest").arg(scratch).arg(format!("onnxruntime=={VERSION}"));
-    // pip's progress is not the task's answer: it goes where ours goes.
-    pip.stdin(Stdio::null()).stdout(std::io::stderr());
-    step::run(&mut pip).context("pip could not fetch ONNX Runtime: check the network, or set ORT_DYLIB_PATH")?;
-    let files = layout::files(scratch)?;
-    let [archive] = files.as_slice() else {
-        bail!("pip left {} files in {}, one wheel was expected", files.len(), scratch.display());
-    };
-    verify(&fs::read(archive)?, wheel.sha256).with_context(|| format!("{} is refused", archive.display()))?;
-    Ok(archive.clone())
-}
-
-fn verify(bytes: &[u8], expected: &str) -> Result<()> {
-    let found = hex(&Sha256::digest(bytes));
-    ensure!(found == expected, "its sha256 is {found}, pinned is {expected}: the package index serves another file");
-    Ok(())
-}
-
-fn extract(archive: &Path, scratch: &Path, name: &str, library: &Path) -> Result<()> {
-    let unpacked = scratch.join("unpacked");
-    step::run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(archive).arg(&unpacked))?;
-    let inside = unpacked.join("onnxruntime/capi").join(name);
-    layout::place(&inside, library).context("the wheel is not laid out as expected")?;
-    step::note(format_args!("{}, sha256 of its wheel checked", library.display()));
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn another_file_is_refused_with_both_hashes() {
-        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert!(verify(b"abc", expected).is_ok());
-        let error = verify(b"abd", expected).unwrap_err().to_string();
-        assert!(error.contains(expected) && error.contains("its sha256 is a52d159f"), "{error}");
-    }
 
     #[test]
     fn a_machine_without_a_pinned_wheel_is_told_what_to_set() {
