@@ -34,7 +34,7 @@ fn ends(ended: &Ended, code: i32, words: &[&str]) {
 
 #[test]
 fn help_is_as_it_was() {
-    for verb in ["", "serve", "doctor", "componentize", "new", "completion"] {
+    for verb in ["", "serve", "health", "doctor", "componentize", "new", "completion"] {
         let arguments: Vec<&str> = [verb, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
         let ended = run(&mut wharf(&arguments));
         ends(&ended, 0, &[]);
@@ -68,7 +68,7 @@ fn no_verb_and_no_target_ask_for_one() {
 fn mistakes_name_the_flag_and_the_way_out() {
     let hello = example("hello");
     let hello = hello.to_str().unwrap();
-    let cases: [(&[&str], &[&str]); 11] = [
+    let cases: [(&[&str], &[&str]); 12] = [
         (&["--memory", "5x"], &["--memory", "\"x\" is no unit of size; use b, k, m or g, e.g. 256m"]),
         (&["--memory", "m"], &["--memory", "\"\" is no number; e.g. 256m"]),
         (&["--timeout", "5 parsecs"], &["--timeout", "is no unit of time; use ms, s, m or h, e.g. 30s"]),
@@ -80,6 +80,7 @@ fn mistakes_name_the_flag_and_the_way_out() {
         (&["-m", "digits"], &["--model", "write NAME=FILE, e.g. digits=models/digits.onnx"]),
         (&["--instance-max-requests", "0"], &["--instance-max-requests", "0 is not in 1.."]),
         (&["--http", "8000"], &["--http", "invalid socket address"]),
+        (&["--services", "srv"], &["'--services <DIR>' cannot be used with '[TARGET]...'"]),
     ];
     for (flags, words) in cases {
         ends(&run(wharf(&["serve", hello]).args(flags)), 2, words);

@@ -17,6 +17,10 @@ pub const COMPOSE_FILE: &str = "COMPOSE_FILE";
 pub const COMPOSE_PROJECT_NAME: &str = "COMPOSE_PROJECT_NAME";
 /// Profiles of the compose project, divided by commas; those of `--profile` come on top.
 pub const COMPOSE_PROFILES: &str = "COMPOSE_PROFILES";
+/// Address of the host's own port, which `serve` listens on and `health` asks.
+pub const HTTP: &str = "WHARF_HTTP";
+/// Address on which services without a `-p` are published.
+pub const BIND: &str = "WHARF_BIND";
 /// Filter of the host's log, e.g. `debug` or `wharf=debug`.
 pub const LOG: &str = "WHARF_LOG";
 
@@ -24,6 +28,9 @@ pub const LOG: &str = "WHARF_LOG";
 pub const NO_COLOR: &str = "NO_COLOR";
 /// The kind of terminal; `dumb` knows no colours.
 pub const TERM: &str = "TERM";
+
+/// Where the host's own port is unless told otherwise.
+pub const HTTP_DEFAULT: &str = "127.0.0.1:8000";
 
 /// The socket of the daemon, in the data folder.
 pub const SOCKET: &str = "wharf.sock";

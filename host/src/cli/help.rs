@@ -9,7 +9,7 @@ const COMMON: &[&str] =
     &["run", "exec", "ps", "build", "compose", "pull", "push", "images", "login", "logout", "version", "info"];
 
 /// Wharf's own, which docker has not.
-pub const OWN: &[&str] = &["serve", "new", "doctor", "componentize", "completion"];
+pub const OWN: &[&str] = &["serve", "health", "new", "doctor", "componentize", "completion"];
 
 /// The command line with its verbs in groups.
 pub fn command() -> Command {

@@ -1,7 +1,7 @@
 //! The command line: one file per verb or family of verbs, which turns what was typed into what it means. stdout is
 //! data, stderr is talk.
 //!
-//! Verbs that need no daemon: [`serve`], [`doctor`], [`componentize`], [`new`], [`completion`]. All others
+//! Verbs that need no daemon: [`serve`], [`health`], [`doctor`], [`componentize`], [`new`], [`completion`]. All others
 //! ([`verbs`] lists them) are a client of the Docker Engine API, and know of the host only what that says:
 //!
 //! - [`client`], [`stream`], [`session`]: the connection, what comes over it, a person at a container
@@ -23,6 +23,7 @@ pub mod compose;
 pub mod doctor;
 pub mod environment;
 pub mod exit;
+pub mod health;
 pub mod help;
 pub mod images;
 pub mod json;
@@ -67,6 +68,7 @@ enum Verb {
     Serve(Box<serve::Serve>),
     #[command(flatten)]
     Remote(verbs::Remote),
+    Health(health::Health),
     Doctor(doctor::Doctor),
     Componentize(componentize::Componentize),
     New(new::New),
@@ -83,6 +85,7 @@ pub fn main() -> ExitCode {
     let result = match cli.verb {
         Verb::Remote(verb) => return exit::remote(verb.execute(cli.host.as_deref())),
         Verb::Serve(verb) => verb.execute(),
+        Verb::Health(verb) => verb.execute(),
         Verb::Doctor(verb) => verb.execute(),
         Verb::Componentize(verb) => verb.execute(),
         Verb::New(verb) => verb.execute(),

@@ -22,8 +22,10 @@ pub const FIRST_PORT: u16 = 5000;
 
 pub struct ServeConfig {
     pub workloads: Vec<Workload>,
-    /// One for each service, in order; services beyond get a free port on loopback.
+    /// One for each service, in order; services beyond get a free port on `bind`.
     pub publish: Vec<Publish>,
+    /// Where services without a `publish` of their own are published.
+    pub bind: IpAddr,
     pub limits: Limits,
     /// The host's own port: Open Inference Protocol, metrics, dashboard.
     pub http: SocketAddr,

@@ -16,6 +16,13 @@ pub struct Target {
     pub models: BTreeMap<String, PathBuf>,
 }
 
+/// What `folder` holds that is a target, in the order of the names: folders, components and models. There may be
+/// nothing yet; files beside them, such as a README, are left alone.
+pub fn services(folder: &Path) -> Result<Vec<PathBuf>> {
+    let is_target = |path: &PathBuf| path.is_dir() || matches!(extension(path), Some("wasm" | "onnx"));
+    Ok(entries(folder)?.into_iter().filter(is_target).collect())
+}
+
 impl Target {
     /// Look at `path`. Files are found by their names only; whether they are what they claim shows when they
     /// are loaded.

@@ -1,6 +1,6 @@
 //! What was named on the command line by path: components, models and folders, without an image.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -40,7 +40,7 @@ impl Workloads {
                 Some(http) => {
                     let metrics = host.metrics.container(&service.name);
                     let ladder = Ladder::new(service.name.clone(), http.clone(), config.limits, metrics);
-                    let port = bind(publish.next(), &mut free_port, Arc::new(ladder)).await?;
+                    let port = bind(publish.next(), config.bind, &mut free_port, Arc::new(ladder)).await?;
                     let address = port.address();
                     running.spawn(port.serve(draining.clone()));
                     Some(address)
@@ -74,13 +74,13 @@ fn start_order(config: &ServeConfig) -> impl Iterator<Item = &Workload> {
     config.workloads.iter().filter(is_service).chain(config.workloads.iter().filter(move |w| !is_service(w)))
 }
 
-async fn bind(publish: Option<&Publish>, free_port: &mut u16, ladder: Arc<Ladder>) -> Result<Port> {
+async fn bind(publish: Option<&Publish>, ip: IpAddr, free_port: &mut u16, ladder: Arc<Ladder>) -> Result<Port> {
     if let Some(publish) = publish {
         return Port::bind(publish.address, ladder).await;
     }
-    // Not published: on loopback, from 5000 up, past what others use.
+    // No port was asked for: from 5000 up, past what others use.
     loop {
-        let address = (Ipv4Addr::LOCALHOST, *free_port).into();
+        let address = (ip, *free_port).into();
         *free_port =
             free_port.checked_add(1).ok_or_else(|| Error::new(ErrorKind::Conflict, "no free port from 5000 up"))?;
         match Port::bind(address, ladder.clone()).await {

@@ -1,7 +1,7 @@
 //! Images, folders to build and compose files in the foreground of `wharf serve`: a client of the host that this
 //! process is, which does what `wharf build`, `run --rm` and `compose up` do, and stops all of it at the end.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -47,6 +47,8 @@ pub struct Container {
     /// The folder to build the image from.
     pub context: Option<PathBuf>,
     pub publish: Option<Publish>,
+    /// Where a port is published that nobody named.
+    pub bind: IpAddr,
     /// `NAME=VALUE`.
     pub environment: Vec<String>,
     /// `SOURCE:TARGET[:ro]`.
@@ -240,7 +242,7 @@ impl Container {
         };
         let bindings = match (&self.publish, exposed) {
             (Some(publish), _) => port(publish.guest.or(exposed).unwrap_or(publish.address.port()), publish.address),
-            (None, Some(guest)) => port(guest, free_address()?),
+            (None, Some(guest)) => port(guest, free_address(self.bind)?),
             (None, None) => Map::new(),
         };
         let ports: Map<String, Value> = bindings.keys().map(|port| (port.clone(), json!({}))).collect();
@@ -262,9 +264,9 @@ fn exposed(image: &Value) -> Option<u16> {
     ports.keys().filter_map(|port| port.strip_suffix("/tcp")?.parse().ok()).min()
 }
 
-/// On loopback, from 5000 up, past what others use: as for targets that are files.
-fn free_address() -> Result<SocketAddr> {
-    let addresses = (FIRST_PORT..=u16::MAX).map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+/// From 5000 up, past what others use: as for targets that are files.
+fn free_address(bind: IpAddr) -> Result<SocketAddr> {
+    let addresses = (FIRST_PORT..=u16::MAX).map(|port| SocketAddr::from((bind, port)));
     let free = addresses.into_iter().find(|address| TcpListener::bind(address).is_ok());
     free.ok_or_else(|| Error::new(ErrorKind::Conflict, "no free port from 5000 up"))
 }
@@ -318,6 +320,7 @@ mod tests {
             image: "digits".to_owned(),
             context: None,
             publish: publish.map(|typed| typed.parse().unwrap()),
+            bind: std::net::Ipv4Addr::LOCALHOST.into(),
             environment: Vec::new(),
             binds: Vec::new(),
             memory: None,

@@ -6,7 +6,7 @@
 mod foreground;
 mod targets;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use crate::ingress::Limits;
 use crate::model::library::Search;
 use crate::runtime::Workload;
 use crate::serve::config::{Control, Publish, ServeConfig, WhenReady};
+use crate::serve::target;
 use crate::serve::telemetry::{self, LogFormat};
 
 /// Of one instance, unless --memory says otherwise.
@@ -62,10 +63,19 @@ pub struct Serve {
     #[arg(value_name = "TARGET")]
     targets: Vec<PathBuf>,
 
+    /// Folder of components, models and folders of them, served in the order of their names, beside images and
+    /// containers; it may be empty
+    #[arg(long, value_name = "DIR", conflicts_with = "targets")]
+    services: Option<PathBuf>,
+
     /// Publish a service on a port, as docker does; the n-th belongs to the n-th service. Without it services
-    /// get free ports from 5000 up on 127.0.0.1, images if they EXPOSE one
+    /// get free ports from 5000 up on the address of --bind, images if they EXPOSE one
     #[arg(short, long, value_name = "[IP:]HOST[:GUEST]")]
     publish: Vec<Publish>,
+
+    /// Address of this machine on which services without -p are published
+    #[arg(long, value_name = "IP", env = environment::BIND, default_value = "127.0.0.1")]
+    bind: IpAddr,
 
     /// Name of the n-th target [default: its file, folder or image name]
     #[arg(long, value_name = "NAME")]
@@ -84,7 +94,7 @@ pub struct Serve {
     volume: Vec<Mount>,
 
     /// The host's own port: Open Inference Protocol, /metrics, dashboard
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8000")]
+    #[arg(long, value_name = "ADDRESS", env = environment::HTTP, default_value = environment::HTTP_DEFAULT)]
     http: SocketAddr,
 
     /// ONNX Runtime's shared library, or the folder it is in
@@ -186,17 +196,21 @@ impl Serve {
     }
 
     fn resolve(mut self, log_format: LogFormat) -> Result<ServeConfig> {
-        if self.name.len() > self.targets.len() {
+        let paths = match &self.services {
+            Some(folder) => target::services(folder)?,
+            None => self.targets.clone(),
+        };
+        if self.name.len() > paths.len() {
             return Err(Error::invalid(format!(
                 "{} --name for {} targets: the n-th --name belongs to the n-th target",
                 self.name.len(),
-                self.targets.len()
+                paths.len()
             )));
         }
         let data = self.data.clone().unwrap_or_else(environment::data);
-        let targets = self.named()?;
+        let targets = self.named(&paths)?;
         let as_they_are = targets.iter().all(Named::is_files);
-        let daemon = targets.is_empty() || !as_they_are;
+        let daemon = self.targets.is_empty() || !as_they_are;
         let socket = self.socket.clone().unwrap_or_else(|| data.join(environment::SOCKET));
         if !daemon && self.socket.is_some() {
             return Err(Error::invalid(
@@ -209,6 +223,7 @@ impl Serve {
         Ok(ServeConfig {
             workloads,
             publish: self.publish,
+            bind: self.bind,
             limits: Limits {
                 connections: limits.max_connections,
                 header_time: limits.header_timeout,
@@ -230,9 +245,9 @@ impl Serve {
     }
 
     /// What each target is, under the name it was given or has.
-    fn named(&self) -> Result<Vec<Named>> {
-        let mut all: Vec<Named> = Vec::with_capacity(self.targets.len());
-        for (index, path) in self.targets.iter().enumerate() {
+    fn named(&self, paths: &[PathBuf]) -> Result<Vec<Named>> {
+        let mut all: Vec<Named> = Vec::with_capacity(paths.len());
+        for (index, path) in paths.iter().enumerate() {
             let mut target = Named::read(path)?;
             if let Some(name) = self.name.get(index) {
                 if matches!(target.kind, Kind::Compose) {
@@ -308,6 +323,7 @@ impl Serve {
                 image,
                 context,
                 publish,
+                bind: self.bind,
                 environment: environment.clone(),
                 binds: binds.clone(),
                 memory: self.limits.memory,
