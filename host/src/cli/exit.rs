@@ -18,13 +18,37 @@ pub fn code(result: Result<ExitCode>) -> ExitCode {
     })
 }
 
-/// The same for a verb that docker has: whatever failed is 1.
+/// The same for a verb that docker has: whatever failed is 1, unless the daemon said which code it is.
 pub fn remote(result: Result<ExitCode>) -> ExitCode {
     result.unwrap_or_else(|error| {
         say(&error);
-        ExitCode::FAILURE
+        let told = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<Told>());
+        told.map_or(ExitCode::FAILURE, |told| ExitCode::from(told.code))
     })
 }
+
+/// Cause of an error whose exit code the daemon named: what a tool of a build ended with.
+#[derive(Debug)]
+pub struct Told {
+    code: u8,
+    text: String,
+}
+
+impl Told {
+    /// As the shell sees it: the lowest eight bits.
+    pub fn new(code: i64, text: &str) -> Told {
+        let code = u8::try_from(code & 0xff).unwrap_or(1);
+        Told { code, text: text.to_owned() }
+    }
+}
+
+impl std::fmt::Display for Told {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Told {}
 
 /// What clap has to say, and the code of it.
 pub fn usage(error: &clap::Error, docker_has_it: bool) -> ExitCode {

@@ -6,6 +6,7 @@
 //!
 //! - [`client`], [`stream`], [`session`]: the connection, what comes over it, a person at a container
 //! - [`run`], [`spec`], [`lifecycle`]: containers: starting and ending them
+//! - [`copy`], [`tree`]: files in and out of containers
 //! - [`look`], [`watch`]: containers: looking at them, once and as they go on
 //! - [`build`], [`images`], [`transfer`], [`login`]: images: making, listing, and moving them
 //! - [`objects`], [`system`], [`prune`], [`compose`]: networks and volumes, the daemon, cleaning up, many at once
@@ -20,6 +21,7 @@ pub mod colour;
 pub mod completion;
 pub mod componentize;
 pub mod compose;
+pub mod copy;
 pub mod doctor;
 pub mod environment;
 pub mod exit;
@@ -42,6 +44,7 @@ pub mod system;
 pub mod table;
 pub mod template;
 pub mod transfer;
+pub mod tree;
 pub mod units;
 pub mod values;
 pub mod verbs;

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::client::{Body, Call, Client, Query};
 use super::stream::Objects;
-use super::{login, table};
+use super::{exit, login, table};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Download an image from a registry
@@ -221,7 +221,8 @@ pub async fn follow(objects: &mut Objects, show: Show) -> Result<Value> {
     let mut aux = Value::Null;
     while let Some(object) = objects.next().await? {
         if let Some(message) = object["errorDetail"]["message"].as_str().or(object["error"].as_str()) {
-            return Err(Error::new(ErrorKind::Failed, message));
+            let code = object["errorDetail"]["code"].as_i64().filter(|code| *code != 0).unwrap_or(1);
+            return Err(Error::new(ErrorKind::Failed, message).because(exit::Told::new(code, message)));
         }
         if !object["aux"].is_null() {
             aux = object["aux"].clone();

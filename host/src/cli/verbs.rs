@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 use super::client::Client;
-use super::{build, compose, images, lifecycle, login, look, objects, prune, run, system, transfer, watch};
+use super::{build, compose, copy, images, lifecycle, login, look, objects, prune, run, system, transfer, watch};
 use crate::error::{Error, ErrorKind, Result};
 
 #[derive(Debug, Subcommand)]
@@ -38,9 +38,11 @@ pub enum Remote {
     #[command(subcommand)]
     System(system::System),
     Attach(run::Attach),
+    Cp(copy::Copy),
     Create(Box<run::Create>),
     Diff(look::Diff),
     Events(watch::Events),
+    Export(copy::Export),
     History(images::History),
     Inspect(look::Inspect),
     Kill(lifecycle::Kill),
@@ -85,7 +87,9 @@ pub enum Container {
     Logs(look::Logs),
     Exec(run::Exec),
     Attach(run::Attach),
+    Cp(copy::Copy),
     Diff(look::Diff),
+    Export(copy::Export),
     Kill(lifecycle::Kill),
     /// Pause one or more containers
     Pause(lifecycle::Names),
@@ -136,6 +140,8 @@ impl Remote {
             Remote::System(verb) => verb.execute(client).await,
             Remote::Attach(verb) => verb.execute(client).await,
             Remote::Create(verb) => verb.execute(client).await,
+            Remote::Cp(verb) => verb.execute(client).await,
+            Remote::Export(verb) => verb.execute(client).await,
             Remote::Diff(verb) => verb.execute(client).await,
             Remote::Events(verb) => verb.execute(client).await,
             Remote::History(verb) => verb.execute(client).await,
@@ -177,6 +183,8 @@ impl Container {
             Container::Logs(verb) => verb.execute(client).await,
             Container::Exec(verb) => verb.execute(client).await,
             Container::Attach(verb) => verb.execute(client).await,
+            Container::Cp(verb) => verb.execute(client).await,
+            Container::Export(verb) => verb.execute(client).await,
             Container::Diff(verb) => verb.execute(client).await,
             Container::Kill(verb) => verb.execute(client).await,
             Container::Pause(names) => names.post(client, "pause").await,

@@ -88,7 +88,11 @@ impl Containers {
 
     /// Accepted, as clients send it; commands here do not ask for the size.
     pub fn exec_resize(&self, exec: &str, _columns: u16, _rows: u16) -> Result<()> {
-        self.exec_inspect(exec).map(|_| ())
+        let state = self.exec_inspect(exec)?;
+        if !state.running {
+            return Err(Error::new(ErrorKind::Conflict, format!("exec {exec} is not running")));
+        }
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@
 //! | [`state`], [`restart`], [`health`], [`reach`], [`addresses`], [`names`], [`signal`] | pure rules |
 //! | `engine`, `table`, `cell`, `create`, `verbs`, `remove`, `connect`, `wait` | [`Containers`], a file per group of verbs |
 //! | `launch`, `supervisor`, `probing` | a container's run: start, exit, restart, health checks |
-//! | [`logs`], `attach`, `exec` | what goes in and out |
+//! | [`logs`], `attach`, `exec`, [`files`] | what goes in and out |
 //! | [`networks`], [`volumes`], [`events`] | what containers share |
 //! | `record`, `disk`, [`ids`] | the files, and what they are called |
 
@@ -23,6 +23,7 @@ mod disk;
 mod engine;
 pub mod events;
 mod exec;
+pub mod files;
 pub mod health;
 pub mod ids;
 mod launch;

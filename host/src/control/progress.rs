@@ -7,6 +7,7 @@ use std::future::Future;
 
 use axum::response::Response;
 use bytes::Bytes;
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -14,6 +15,7 @@ use tokio::task::JoinSet;
 use super::stream;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Progress;
+use crate::image::build::ToolFailed;
 
 /// Lines a client may be behind.
 const BACKLOG: usize = 1024;
@@ -78,9 +80,25 @@ fn ended(outcome: Option<Result<()>>) -> Result<()> {
     outcome.unwrap_or_else(|| Err(Error::new(ErrorKind::Failed, "the work was aborted; the host's log says why")))
 }
 
-fn failure(error: &Error) -> Value {
+#[derive(Serialize)]
+struct Failure {
+    #[serde(rename = "errorDetail")]
+    detail: Detail,
+    error: String,
+}
+
+/// `code` is what `docker build` exits with.
+#[derive(Serialize)]
+struct Detail {
+    code: i32,
+    message: String,
+}
+
+fn failure(error: &Error) -> Failure {
+    let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let code = causes.find_map(|cause| cause.downcast_ref::<ToolFailed>()).map_or(1, |failed| failed.code);
     let message = error.chain();
-    json!({"errorDetail": {"code": 1, "message": message}, "error": message})
+    Failure { detail: Detail { code, message: message.clone() }, error: message }
 }
 
 fn to_json(progress: Progress) -> Value {
@@ -183,7 +201,7 @@ mod tests {
         let text = body(response.await.unwrap()).await;
         assert_eq!(
             text,
-            "{\"stream\":\"Step 1\"}\r\n{\"error\":\"no\",\"errorDetail\":{\"code\":1,\"message\":\"no\"}}\r\n"
+            "{\"stream\":\"Step 1\"}\r\n{\"errorDetail\":{\"code\":1,\"message\":\"no\"},\"error\":\"no\"}\r\n"
         );
     }
 

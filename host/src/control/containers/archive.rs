@@ -1,17 +1,137 @@
-//! `docker cp` and `docker export`: a container's files as an archive.
+//! `docker cp`, `docker export` and `docker diff`: a container's files as an archive, and archives into them.
+
+use std::io;
 
 use axum::response::Response;
-use http::Method;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use serde::Serialize;
 
-use crate::control::call::{Call, not_offered};
-use crate::error::Result;
+use crate::container::Containers;
+use crate::container::files::{Change, Clash, Files, PathKind, PathStat};
+use crate::control::archives::{reader, written};
+use crate::control::call::{Call, blocking, empty, ok};
+use crate::control::times;
+use crate::error::{Error, Result};
 
-pub async fn archive(call: Call, method: &Method, id: &str) -> Result<Response> {
-    let _ = (method, call.control.containers.find(id)?);
-    not_offered("copying files is not offered: mount a folder with -v")
+const STAT: HeaderName = HeaderName::from_static("x-docker-container-path-stat");
+const TAR: HeaderValue = HeaderValue::from_static("application/x-tar");
+const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+/// What the CLI decides by where a copy goes.
+#[derive(Serialize)]
+struct StatHeader<'a> {
+    name: &'a str,
+    size: u64,
+    /// Go's `FileMode`.
+    mode: u32,
+    mtime: String,
+    #[serde(rename = "linkTarget")]
+    link_target: &'a str,
+}
+
+pub async fn archive(mut call: Call, method: &Method, id: &str) -> Result<Response> {
+    call.control.containers.find(id)?;
+    let Some(path) = call.query.text("path").map(str::to_owned) else {
+        return Err(Error::invalid("bad parameter: path cannot be empty"));
+    };
+    if method == Method::PUT {
+        let clash = if call.query.flag("noOverwriteDirNonDir") { Clash::Refused } else { Clash::Replaced };
+        let mut body = reader(std::mem::take(&mut call.body));
+        let files = open(&call.control.containers, id).await?;
+        blocking(move || {
+            files.unpack(&path, &mut body, clash)?;
+            // The rest is padding; a client that is still sending would otherwise see the connection break.
+            io::copy(&mut body, &mut io::sink())
+                .map(drop)
+                .map_err(|error| Error::invalid("the archive broke off after its last entry").because(error))
+        })
+        .await?;
+        return empty(StatusCode::OK);
+    }
+    let files = open(&call.control.containers, id).await?;
+    let (files, path, stat) = blocking(move || {
+        let stat = files.stat(&path)?;
+        Ok((files, path, stat))
+    })
+    .await?;
+    let header = stat_header(&stat)?;
+    let mut response = if method == Method::HEAD {
+        empty(StatusCode::OK)?
+    } else {
+        files.tell_archive();
+        written(TAR, move |out| files.pack(&path, out))
+    };
+    response.headers_mut().insert(STAT, header);
+    Ok(response)
 }
 
 pub async fn export(call: Call, id: &str) -> Result<Response> {
-    call.control.containers.find(id)?;
-    not_offered("export is not offered: a container's files are its image's; use docker save")
+    let files = open(&call.control.containers, id).await?;
+    Ok(written(BYTES, move |out| files.export(out)))
+}
+
+pub async fn changes(call: Call, id: &str) -> Result<Response> {
+    let files = open(&call.control.containers, id).await?;
+    let changes = blocking(move || Ok(files.changes())).await?;
+    let row = |change: &Change| {
+        let kind = match change {
+            Change::Modified(_) => 0,
+            Change::Added(_) => 1,
+        };
+        serde_json::json!({"Path": change.path(), "Kind": kind})
+    };
+    ok(&changes.iter().map(row).collect::<Vec<_>>())
+}
+
+async fn open(containers: &Containers, id: &str) -> Result<Files> {
+    let (containers, id) = (containers.clone(), id.to_owned());
+    blocking(move || containers.files(&id)).await
+}
+
+fn stat_header(stat: &PathStat) -> Result<HeaderValue> {
+    let special = match stat.kind {
+        PathKind::Folder => 1 << 31,
+        PathKind::Link => 1 << 27,
+        PathKind::Special => 1 << 26,
+        PathKind::File => 0,
+    };
+    let bit = |mask: u32, go: u32| if stat.mode & mask == 0 { 0 } else { go };
+    let marks = bit(0o4000, 1 << 23) | bit(0o2000, 1 << 22) | bit(0o1000, 1 << 20);
+    let header = StatHeader {
+        name: &stat.name,
+        size: stat.size,
+        mode: special | marks | stat.mode & 0o777,
+        mtime: times::rfc3339(stat.modified),
+        link_target: &stat.link_target,
+    };
+    let text = serde_json::to_vec(&header).map_err(|error| Error::invalid("a path's header").because(error))?;
+    HeaderValue::try_from(STANDARD.encode(text)).map_err(|error| Error::invalid("a path's header").because(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn a_paths_header_is_dockers() {
+        let stat = PathStat {
+            name: "data".into(),
+            size: 0,
+            kind: PathKind::Folder,
+            mode: 0o1755,
+            modified: UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+            link_target: String::new(),
+        };
+        let header = STANDARD.decode(stat_header(&stat).unwrap()).unwrap();
+        assert_eq!(
+            String::from_utf8(header).unwrap(),
+            "{\"name\":\"data\",\"size\":0,\"mode\":2148532717,\"mtime\":\"2023-11-14T22:13:20.000000000Z\",\
+             \"linkTarget\":\"\"}"
+        );
+    }
 }

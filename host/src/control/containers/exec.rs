@@ -13,6 +13,7 @@ use crate::control::stream::Wire;
 use crate::error::{Error, Result};
 
 use super::create::request::Words;
+use super::verbs;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
@@ -83,9 +84,9 @@ async fn start(mut call: Call, id: &str) -> Result<Response> {
 }
 
 fn resize(call: &Call, id: &str) -> Result<Response> {
-    let size = |key| Ok::<_, Error>(call.query.number(key)?.and_then(|size| u16::try_from(size).ok()).unwrap_or(0));
-    let (height, width) = (size("h")?, size("w")?);
-    call.control.containers.exec_resize(id, width, height)?;
+    call.control.containers.exec_inspect(id)?;
+    let (columns, rows) = verbs::terminal_size(call)?;
+    call.control.containers.exec_resize(id, columns, rows)?;
     empty(StatusCode::OK)
 }
 

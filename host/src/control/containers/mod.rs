@@ -30,7 +30,7 @@ pub async fn route(call: Call, method: &Method, path: &[&str]) -> Result<Respons
         ("GET", [id, "top"]) => verbs::top(call, id).await,
         ("GET", [id, "logs"]) => logs::logs(call, id).await,
         ("GET", [id, "stats"]) => stats::stats(call, id).await,
-        ("GET", [id, "changes"]) => verbs::changes(&call, id),
+        ("GET", [id, "changes"]) => archive::changes(call, id).await,
         ("GET" | "HEAD" | "PUT", [id, "archive"]) => archive::archive(call, method, id).await,
         ("GET", [id, "export"]) => archive::export(call, id).await,
         ("GET", [_, "attach", "ws"]) => not_offered("attach over a web socket is not offered: use POST attach"),

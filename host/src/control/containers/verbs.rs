@@ -63,16 +63,26 @@ pub async fn remove(call: Call, id: &str) -> Result<Response> {
     no_content()
 }
 
-/// A component has no terminal: its size is accepted and means nothing.
+/// A component has no terminal: its size is checked and means nothing.
 pub fn resize(call: &Call, id: &str) -> Result<Response> {
-    call.control.containers.find(id)?;
+    let container = call.control.containers.find(id)?;
+    terminal_size(call)?;
+    if !container.status.has_task() {
+        return Err(Error::new(ErrorKind::Conflict, format!("container {} is not running", container.id)));
+    }
     empty(StatusCode::OK)
 }
 
-/// A container's files are its image's, which nothing changes.
-pub fn changes(call: &Call, id: &str) -> Result<Response> {
-    call.control.containers.find(id)?;
-    ok(&json!([]))
+/// Columns and rows of the client's terminal, as `?w=` and `?h=`.
+pub fn terminal_size(call: &Call) -> Result<(u16, u16)> {
+    let size = |key| {
+        let text = call.query.text(key).unwrap_or_default();
+        text.parse::<u32>()
+            .map(|size| u16::try_from(size).unwrap_or(u16::MAX))
+            .map_err(|_| Error::invalid(format!("invalid resize {key} {text:?}: a number of cells is expected")))
+    };
+    let rows = size("h")?;
+    Ok((size("w")?, rows))
 }
 
 /// One line: a component is one process as far as anybody can tell.

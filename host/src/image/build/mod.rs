@@ -39,6 +39,7 @@ use super::reference::Reference;
 use crate::error::Result;
 
 pub use super::unpack::unpack_context;
+pub use tool::ToolFailed;
 
 /// What a build was asked for.
 #[derive(Clone, Debug, Default)]

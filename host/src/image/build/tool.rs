@@ -8,6 +8,21 @@ use super::stage::Stage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::Digest;
 
+/// A tool of RUN ended with a code of its own, which is the build's.
+#[derive(Debug)]
+pub struct ToolFailed {
+    pub code: i32,
+    text: String,
+}
+
+impl std::fmt::Display for ToolFailed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for ToolFailed {}
+
 impl Build<'_> {
     pub fn run(&self, stage: &Stage, argv: &[String], environment: &[(String, String)]) -> Result<Files> {
         let root = self.workspace.fresh();
@@ -21,7 +36,8 @@ impl Build<'_> {
         if code != 0 {
             let command = argv.join(" ");
             let text = format!("The command '{command}' returned a non-zero code: {code}");
-            return Err(Error::new(ErrorKind::Failed, text));
+            let cause = ToolFailed { code, text: text.clone() };
+            return Err(Error::new(ErrorKind::Failed, text).because(cause));
         }
         self.say(&format!(" ---> Removed intermediate container {}\n", container.short()));
         snapshot.changes(&self.files_of(stage)?, &root)
