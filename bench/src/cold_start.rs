@@ -37,6 +37,7 @@ impl ColdStart {
 }
 
 pub fn measure(installation: &Installation, stage: &Stage) -> Result<ColdStart> {
+    let models = ["tensor.onnx", "mobilenet.onnx"].map(|model| stage.models().join(model));
     let target = [stage.hello(&installation.guests)?];
     let start = || first_answer(installation.wharf(stage, "cold-start", &target));
     // The first start compiles the component and writes the cache.
@@ -44,7 +45,7 @@ pub fn measure(installation: &Installation, stage: &Stage) -> Result<ColdStart> 
     let mut result = ColdStart { starts: Vec::new(), model_loads: Vec::new() };
     for _ in 0..STARTS {
         result.starts.push(start()?.as_secs_f64() * 1e3);
-        result.model_loads.push(model_load(installation, stage)?);
+        result.model_loads.push(model_load(installation, &models)?);
     }
     eprintln!("cold start median {:.0} ms, of it the models {:.0} ms", result.start(), result.model_load());
     Ok(result)
@@ -59,11 +60,10 @@ fn first_answer(command: Command) -> Result<Duration> {
 }
 
 /// Milliseconds, from this program's `load-time` in a process of its own.
-fn model_load(installation: &Installation, stage: &Stage) -> Result<f64> {
+pub fn model_load(installation: &Installation, models: &[PathBuf]) -> Result<f64> {
     let own: PathBuf = std::env::current_exe().context("this program has no path")?;
     let mut command = Command::new(own);
-    command.arg("load-time").arg("--onnxruntime").arg(&installation.onnxruntime);
-    command.args(["tensor.onnx", "mobilenet.onnx"].map(|model| stage.models().join(model)));
+    command.arg("load-time").arg("--onnxruntime").arg(&installation.onnxruntime).args(models);
     let output = command.output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     text.trim()

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 /// No response of these scenarios is larger; one that is larger is a fault of the server.
@@ -31,8 +31,8 @@ pub struct Response {
 }
 
 /// One keep-alive connection.
-pub struct Connection {
-    stream: TcpStream,
+pub struct Connection<S = TcpStream> {
+    stream: S,
     buffer: Vec<u8>,
 }
 
@@ -40,7 +40,13 @@ impl Connection {
     pub async fn open(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::with_capacity(16 << 10) })
+        Ok(Self::over(stream))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    pub fn over(stream: S) -> Self {
+        Self { stream, buffer: Vec::with_capacity(16 << 10) }
     }
 
     /// Send `request` and wait for all of the answer. After an error the connection is of no more use.
@@ -77,7 +83,9 @@ fn parse(buffer: &[u8]) -> Result<Option<Response>> {
     let status_line = lines.next().unwrap_or_default();
     let status = status_line.split(' ').nth(1).and_then(|code| code.parse().ok());
     let status = status.with_context(|| format!("no status in {status_line:?}"))?;
-    let body = match framing(lines)? {
+    // These have no body, and say nothing about it.
+    let framing = if matches!(status, 204 | 304) { Framing::Length(0) } else { framing(lines)? };
+    let body = match framing {
         Framing::Length(length) => body.get(..length).map(<[u8]>::to_vec),
         Framing::Chunked => join_chunks(body)?,
     };
@@ -148,6 +156,11 @@ mod tests {
             }
             assert_eq!(body_of(text).as_deref(), Some("hello"));
         }
+    }
+
+    #[test]
+    fn a_status_without_a_body_needs_no_framing() {
+        assert_eq!(body_of("HTTP/1.1 204 No Content\r\n\r\n").as_deref(), Some(""));
     }
 
     #[test]

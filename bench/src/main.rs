@@ -4,8 +4,11 @@
 #![expect(clippy::print_stdout, reason = "its tables are its output")]
 
 mod agreement;
+mod call;
 mod cold_start;
+mod containers;
 mod contender;
+mod daemon;
 mod http;
 mod idle_memory;
 mod load;
@@ -17,6 +20,7 @@ mod report;
 mod rounds;
 mod server;
 mod stage;
+mod start;
 mod statistics;
 mod usage;
 mod workload;
@@ -73,6 +77,9 @@ enum Scenario {
     Digits,
     ColdStart,
     IdleMemory,
+    Start,
+    Containers,
+    Call,
 }
 
 impl Scenario {
@@ -82,7 +89,9 @@ impl Scenario {
             Scenario::Tensor => Some(Workload::Tensor),
             Scenario::Classify => Some(Workload::Classify),
             Scenario::Digits => Some(Workload::Digits),
-            Scenario::ColdStart | Scenario::IdleMemory => None,
+            Scenario::ColdStart | Scenario::IdleMemory | Scenario::Start | Scenario::Containers | Scenario::Call => {
+                None
+            }
         }
     }
 }
@@ -100,6 +109,12 @@ struct RunOptions {
     /// Closed-loop callers, separated by commas.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32])]
     connections: Vec<usize>,
+    /// Starts of each image in `start`.
+    #[arg(long, default_value_t = 30)]
+    starts: usize,
+    /// Containers of one image in `containers`.
+    #[arg(long, default_value_t = 500)]
+    containers: usize,
     /// Also write every measurement to this file.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -169,8 +184,13 @@ fn run(options: &RunOptions) -> Result<()> {
     let alone = |scenario| !options.native_only && wanted(scenario);
     let cold_start = alone(Scenario::ColdStart).then(|| cold_start::measure(&installation, &stage)).transpose()?;
     let idle_memory = alone(Scenario::IdleMemory).then(|| idle_memory::measure(&installation, &stage)).transpose()?;
+    let start = alone(Scenario::Start).then(|| start::measure(&installation, &stage, options.starts)).transpose()?;
+    let containers = alone(Scenario::Containers)
+        .then(|| containers::measure(&installation, &stage, options.containers))
+        .transpose()?;
+    let call = alone(Scenario::Call).then(|| call::measure(&installation, &stage, &plan)).transpose()?;
 
-    let report = Report { measurements, cold_start, idle_memory };
+    let report = Report { measurements, cold_start, idle_memory, start, containers, call };
     println!("{report}");
     if let Some(path) = &options.json {
         let json = serde_json::to_vec_pretty(&report.document())?;

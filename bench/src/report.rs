@@ -6,17 +6,24 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::call::Call;
 use crate::cold_start::ColdStart;
+use crate::containers::Containers;
 use crate::contender::Contender;
 use crate::idle_memory::IdleMemory;
 use crate::rounds::Measurement;
+use crate::start::Starts;
 use crate::statistics::median;
 use crate::workload::{Target, Workload};
 
+#[derive(Default)]
 pub struct Report {
     pub measurements: Vec<Measurement>,
     pub cold_start: Option<ColdStart>,
     pub idle_memory: Option<IdleMemory>,
+    pub start: Option<Starts>,
+    pub containers: Option<Containers>,
+    pub call: Option<Call>,
 }
 
 /// One line of the table: a contender under one load, over all rounds.
@@ -80,6 +87,9 @@ impl Report {
             "rows": self.rows(),
             "cold_start": cold_start,
             "idle_memory": idle_memory,
+            "start": self.start,
+            "containers": self.containers,
+            "call": self.call,
             "measurements": self.measurements,
         })
     }
@@ -196,7 +206,12 @@ impl fmt::Display for Report {
                 "\nextra idle container: {idle:.0} KB, after its first request {called:.0} KB; target {target} KB: {met}"
             )?;
         }
-        Ok(())
+        let tables = [
+            self.start.as_ref().map(ToString::to_string),
+            self.containers.as_ref().map(ToString::to_string),
+            self.call.as_ref().map(ToString::to_string),
+        ];
+        tables.iter().flatten().try_for_each(|table| write!(f, "\n{table}"))
     }
 }
 
@@ -229,7 +244,7 @@ fn write_row(f: &mut fmt::Formatter<'_>, row: &Row) -> fmt::Result {
     writeln!(f)
 }
 
-fn met(met: bool) -> &'static str {
+pub fn met(met: bool) -> &'static str {
     if met { "met" } else { "NOT MET" }
 }
 
@@ -256,7 +271,7 @@ mod tests {
     }
 
     fn rows(measurements: Vec<Measurement>) -> Vec<Row> {
-        Report { measurements, cold_start: None, idle_memory: None }.rows()
+        Report { measurements, ..Report::default() }.rows()
     }
 
     #[test]

@@ -67,6 +67,27 @@ impl Stage {
         Ok(target)
     }
 
+    /// What `wharf build` makes an image of: the guest `component` (a path below the guests' folder) as the
+    /// entry point, and its `models`.
+    pub fn context(&self, guests: &Guests, component: &str, models: &[&str]) -> Result<PathBuf> {
+        let component = Path::new(component);
+        let program = component.file_name().context("a component has a file name")?;
+        let target = self.folder.join("context").join(component.with_extension(""));
+        create(&target.join("models"))?;
+        copy(&guests.0.join(component), &target.join(program))?;
+        let program = program.to_string_lossy();
+        let mut dockerfile = format!("FROM scratch\nCOPY {program} /\n");
+        for model in models {
+            let model = Path::new(model);
+            let name = model.file_name().context("a model has a file name")?;
+            copy(&guests.0.join(model), &target.join("models").join(name))?;
+            dockerfile += &format!("COPY models/{0} /models/{0}\n", name.to_string_lossy());
+        }
+        dockerfile += &format!("EXPOSE 5000\nENTRYPOINT [\"/{program}\"]\n");
+        write(&target.join("Dockerfile"), dockerfile.as_bytes())?;
+        Ok(target)
+    }
+
     /// Give the native server the digits model too.
     pub fn add_digits_model(&self, guests: &Guests) -> Result<()> {
         copy(&guests.0.join("digits/models/digits.onnx"), &self.models().join("digits.onnx"))

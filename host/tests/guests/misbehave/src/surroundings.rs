@@ -6,7 +6,7 @@ use fixture::bindings::wasi::cli::environment::get_environment;
 use fixture::bindings::wasi::clocks::monotonic_clock;
 use fixture::bindings::wasi::http::outgoing_handler;
 use fixture::bindings::wasi::http::types::{ErrorCode, Fields, OutgoingRequest, Scheme};
-use fixture::{Object, Reply, Request};
+use fixture::{Object, Reply, Request, drain};
 
 const NANOSECONDS: u64 = 1_000_000;
 
@@ -43,14 +43,18 @@ pub fn sleep(request: &Request) -> Reply {
     Reply::json(Object::ok().number("milliseconds", slept).finish())
 }
 
-/// Asks `?authority=` (default: a port nobody listens on) for `?path=` and answers its status.
+/// Asks `?authority=` (default: a port nobody listens on) for `?path=` and answers its status
+/// and how much it read.
 pub fn egress(request: &Request) -> Reply {
     let authority = request.query("authority").unwrap_or_else(|| "127.0.0.1:1".to_owned());
     let path = request.query("path").unwrap_or_else(|| "/".to_owned());
-    Reply::outcome(fetch(&authority, &path).map_err(Object::from), |ok, status| ok.number("status", status.into()))
+    Reply::outcome(fetch(&authority, &path).map_err(Object::from), |ok, (status, length)| {
+        ok.number("status", status.into()).number("length", length)
+    })
 }
 
-fn fetch(authority: &str, path: &str) -> Result<u16, ErrorCode> {
+/// The status, and the length of the body.
+fn fetch(authority: &str, path: &str) -> Result<(u16, u64), ErrorCode> {
     let invalid = |()| ErrorCode::HttpRequestUriInvalid;
     let request = OutgoingRequest::new(Fields::new());
     request.set_scheme(Some(&Scheme::Http)).map_err(invalid)?;
@@ -60,7 +64,10 @@ fn fetch(authority: &str, path: &str) -> Result<u16, ErrorCode> {
     response.subscribe().block();
     let internal = |text: &str| ErrorCode::InternalError(Some(text.to_owned()));
     let result = response.get().ok_or_else(|| internal("ready, but without a result"))?;
-    Ok(result.map_err(|()| internal("the result was taken already"))??.status())
+    let response = result.map_err(|()| internal("the result was taken already"))??;
+    let body = response.consume().map_err(|()| internal("the body was taken already"))?;
+    let stream = body.stream().map_err(|()| internal("the body's stream was taken already"))?;
+    Ok((response.status(), drain(&stream)?))
 }
 
 /// The environment variable `?name=`; `value` is missing where the variable is.
