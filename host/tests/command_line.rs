@@ -7,11 +7,11 @@
 
 mod support;
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use support::golden;
 use support::guests::{example, library};
 use support::host::{Ended, Scratch, WHARF, run};
 
@@ -38,17 +38,8 @@ fn help_is_as_it_was() {
         let arguments: Vec<&str> = [verb, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
         let ended = run(&mut wharf(&arguments));
         ends(&ended, 0, &[]);
-        golden(&format!("help{}{verb}.txt", if verb.is_empty() { "" } else { "-" }), &ended.stdout);
+        golden::matches(&format!("help{}{verb}.txt", if verb.is_empty() { "" } else { "-" }), &ended.stdout);
     }
-}
-
-fn golden(name: &str, seen: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    if env::var_os("WHARF_BLESS").is_some() {
-        fs::write(&path, seen).unwrap();
-    }
-    let expected = fs::read_to_string(&path).unwrap_or_default();
-    assert!(seen == expected, "{name} has changed: WHARF_BLESS=1 writes it anew. It was:\n{expected}\nand is:\n{seen}");
 }
 
 #[test]

@@ -18,21 +18,7 @@ use support::host::{Ended, Scratch};
 use support::http::Client;
 
 /// Word for word.
-const TUTORIAL: &str = r#"version: "3"
-services:
-    facedetection:
-        build: ./facedetection
-        container_name: facedetection
-        ports:
-            - 5001:5000
-        restart: always
-    maskdetection:
-        build: ./maskdetection
-        container_name: maskdetection
-        ports:
-            - 5001:5000
-        restart: always
-"#;
+const TUTORIAL: &str = include_str!("fixtures/tutorial-compose.yml");
 
 /// Some tests publish the ports 5001 and 5002 of this machine.
 static PORTS: Mutex<()> = Mutex::new(());

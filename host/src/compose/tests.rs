@@ -9,21 +9,8 @@ use super::ports;
 use super::project::{Choice, Project};
 use crate::error::Result;
 
-const TUTORIAL: &str = r#"version: "3"
-services:
-    facedetection:
-        build: ./facedetection
-        container_name: facedetection
-        ports:
-            - 5001:5000
-        restart: always
-    maskdetection:
-        build: ./maskdetection
-        container_name: maskdetection
-        ports:
-            - 5001:5000
-        restart: always
-"#;
+/// Word for word.
+const TUTORIAL: &str = include_str!("../../tests/fixtures/tutorial-compose.yml");
 
 fn read_with(yaml: &str, profiles: &[&str], named: &[&str]) -> Result<Project> {
     let document = super::yaml::read(yaml).unwrap();
