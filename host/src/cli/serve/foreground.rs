@@ -128,7 +128,7 @@ impl Running {
         }
         let details = self.image(image).await?;
         let cannot = |error: Error| {
-            let hint = if error.kind() == ErrorKind::Conflict { "; choose another name with --name" } else { "" };
+            let hint = if error.kind() == ErrorKind::Conflict { " Or choose another with --name." } else { "" };
             Error::new(error.kind(), format!("cannot start {name}")).because(format!("{}{hint}", error.chain()))
         };
         let body = wanted.body(&details)?;
@@ -143,7 +143,7 @@ impl Running {
         self.client.post(&format!("/containers/{id}/start"), &Query::new(), None).await.map_err(cannot)?;
         let tty = details["Config"]["Tty"] == true;
         self.followed.spawn(attached(name.as_str().into(), output, tty, exit, self.printer.clone()));
-        self.announce(name, &id, image).await;
+        self.announce(name, &id).await;
         Ok(())
     }
 
@@ -172,28 +172,29 @@ impl Running {
         *sources = compose::raise(work).await?;
         let sources = sources.clone();
         for source in sources {
-            let (service, id, name) = (source.service.clone(), source.id.clone(), source.name.clone());
+            let (service, id) = (source.service.clone(), source.id.clone());
             let style = Style::Console { name: service.as_str().into(), printer: self.printer.clone() };
             self.followed.spawn(follow::from_start(self.client.clone(), source, style));
-            self.announce(&service, &id, &name).await;
+            self.announce(&service, &id).await;
         }
         Ok(())
     }
 
     /// Where it answers.
-    async fn announce(&self, name: &str, id: &str, of: &str) {
+    async fn announce(&self, name: &str, id: &str) {
         // One that has ended already is gone.
         let Ok(state) = self.client.get(&format!("/containers/{}/json", escape(id)), &Query::new()).await else {
             return;
         };
+        let image = state["Config"]["Image"].as_str().unwrap_or_default();
         let ports = state["NetworkSettings"]["Ports"].as_object();
         let addresses: Vec<SocketAddr> =
             ports.into_iter().flatten().flat_map(|(_, bound)| bound.as_array()).flatten().filter_map(address).collect();
         for address in &addresses {
-            tracing::info!(name, %address, url = url(*address), of, "listening");
+            tracing::info!(name, %address, url = url(*address), image, "listening");
         }
         if addresses.is_empty() && state["State"]["Running"] == true {
-            tracing::info!(name, of, "running: it publishes no port");
+            tracing::info!(name, image, "running: it publishes no port");
         }
     }
 
