@@ -56,6 +56,16 @@ pub struct SpecFlags {
     /// Accelerators: all, a number, or device=0,1
     #[arg(long)]
     gpus: Option<String>,
+    /// What models run on: auto, cpu, cuda[:N], tensorrt[:N] or a list, first choice first; the CPU does what none of them
+    /// can. Label: wharf.device. A path as docker has it (/dev/nvidia0) requires that GPU
+    #[arg(long, value_name = "DEVICE")]
+    device: Vec<String>,
+    /// Do not start where no --device of the list can be used. Label: wharf.require-device
+    #[arg(long, requires = "device")]
+    require_device: bool,
+    /// Memory of the GPU each model may use, e.g. 2g. Label: wharf.gpu-memory
+    #[arg(long, value_name = "SIZE")]
+    gpu_memory: Option<String>,
     /// wharf's own, or nvidia (= --gpus all)
     #[arg(long)]
     runtime: Option<String>,
@@ -133,7 +143,7 @@ impl SpecFlags {
     pub fn body(&self, attached: bool) -> Result<Value> {
         let (exposed, bindings) = ports(&self.publish, &self.expose)?;
         let mut config = json!({
-            "Image": self.image, "Env": self.environment()?, "Labels": pairs(&self.label), "Tty": self.tty,
+            "Image": self.image, "Env": self.environment()?, "Labels": self.labels(), "Tty": self.tty,
             "OpenStdin": self.interactive, "StdinOnce": self.interactive && attached,
             "AttachStdin": self.interactive && attached, "AttachStdout": attached, "AttachStderr": attached,
             "ExposedPorts": exposed, "Cmd": (!self.command.is_empty()).then_some(&self.command),
@@ -149,7 +159,7 @@ impl SpecFlags {
             "RestartPolicy": restart_policy(&self.restart)?, "Memory": self.memory.unwrap_or(0),
             "NanoCpus": (self.cpus.unwrap_or(0.0) * 1e9) as i64, "NetworkMode": network,
             "LogConfig": {"Type": self.log_driver.as_deref().unwrap_or(""), "Config": pairs(&self.log_opt)},
-            "DeviceRequests": self.gpus.as_deref().map(|typed| vec![gpus(typed)]), "Runtime": self.runtime,
+            "DeviceRequests": self.device_requests(), "Devices": self.device_files(), "Runtime": self.runtime,
             "IpcMode": self.ipc.as_deref().unwrap_or(""), "PidMode": self.pid.as_deref().unwrap_or(""),
             "Privileged": self.privileged, "CapAdd": self.cap_add, "ReadonlyRootfs": self.read_only,
             "Init": self.init.then_some(true),
@@ -172,6 +182,42 @@ impl SpecFlags {
         }
         all.extend(self.env.iter().filter_map(|typed| variable(typed)));
         Ok(all)
+    }
+
+    /// Those given, and what --device and its like say, which docker has no field for.
+    fn labels(&self) -> Map<String, Value> {
+        let mut labels = pairs(&self.label);
+        let models: Vec<&str> = self.device.iter().map(String::as_str).filter(|device| is_for_models(device)).collect();
+        if !models.is_empty() {
+            labels.insert("wharf.device".to_owned(), models.join(",").into());
+        }
+        if self.require_device {
+            labels.insert("wharf.require-device".to_owned(), "true".into());
+        }
+        if let Some(size) = &self.gpu_memory {
+            labels.insert("wharf.gpu-memory".to_owned(), size.as_str().into());
+        }
+        labels
+    }
+
+    fn device_requests(&self) -> Option<Vec<Value>> {
+        let cdi: Vec<&String> = self.device.iter().filter(|device| device.contains('=')).collect();
+        let cdi = (!cdi.is_empty()).then(|| json!({"Driver": "cdi", "DeviceIDs": cdi}));
+        let all: Vec<Value> = self.gpus.as_deref().map(gpus).into_iter().chain(cdi).collect();
+        (!all.is_empty()).then_some(all)
+    }
+
+    fn device_files(&self) -> Vec<Value> {
+        let files = self.device.iter().filter(|device| device.starts_with('/'));
+        let parts = files.map(|typed| typed.split(':').collect::<Vec<_>>());
+        let file = |parts: Vec<&str>| {
+            let at = |index: usize| parts.get(index).copied();
+            let host = at(0).unwrap_or_default();
+            json!({
+                "PathOnHost": host, "PathInContainer": at(1).unwrap_or(host), "CgroupPermissions": at(2).unwrap_or("rwm"),
+            })
+        };
+        parts.map(file).collect()
     }
 
     fn health(&self) -> Result<Option<Value>> {
@@ -225,6 +271,11 @@ pub fn gpus(typed: &str) -> Value {
     let devices = typed.strip_prefix("device=").map(|list| list.split(',').collect::<Vec<_>>());
     let count = if typed == "all" { -1 } else { typed.trim_start_matches("count=").parse().unwrap_or(0) };
     json!({"Driver": "", "Count": count, "DeviceIDs": devices, "Capabilities": [["gpu"]], "Options": {}})
+}
+
+/// Whether a --device is one of ours: docker's are paths (`/dev/…`) and CDI names (`vendor.com/class=name`).
+fn is_for_models(device: &str) -> bool {
+    !device.starts_with('/') && !device.contains('=')
 }
 
 /// Published and exposed ports → `ExposedPorts`, `PortBindings`.

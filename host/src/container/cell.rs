@@ -195,6 +195,7 @@ impl Cell {
             endpoints: endpoints.collect(),
             kind: live.kind,
             models: live.models.clone(),
+            devices: live.task.as_ref().map(|task| task.devices()).unwrap_or_default(),
             log_path: log_path(&self.folder, &self.id),
             mounts: self.mounts(&record.spec, volumes),
             error: record.error.clone(),

@@ -13,7 +13,8 @@ use super::cell::Cell;
 use super::logs::writer::Queue;
 use super::record::Record;
 use super::runtime::{
-    BoundPort, BoxFuture, Exec, Exit, Kind, Output, Peers, Probe, ProbeResult, Runtime, Start, Stream, Task, Usage,
+    BoundPort, BoxFuture, Exec, Exit, Kind, ModelDevice, Output, Peers, Probe, ProbeResult, Runtime, Start, Stream,
+    Task, Usage,
 };
 use super::spec::{LogOptions, RestartPolicy, Spec};
 use crate::error::{Error, ErrorKind, Result};
@@ -65,6 +66,7 @@ pub fn spec() -> Spec {
         stop_signal: None,
         stop_timeout: None,
         gpus: None,
+        devices: crate::container::devices::DeviceWish::default(),
         runtime: "wharf".into(),
         host_config: serde_json::Value::Null,
     }
@@ -171,6 +173,10 @@ impl Task for FakeTask {
     }
 
     fn ports(&self) -> Vec<BoundPort> {
+        Vec::new()
+    }
+
+    fn devices(&self) -> Vec<ModelDevice> {
         Vec::new()
     }
 

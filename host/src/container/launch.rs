@@ -66,6 +66,7 @@ impl Shared {
             memory: spec.memory,
             nano_cpus: spec.nano_cpus,
             gpus: spec.gpus.clone(),
+            devices: spec.devices.clone(),
             tty: spec.tty,
             stdin: cell.take_stdin(),
             output: Arc::new(Sink(cell.feed.clone())),

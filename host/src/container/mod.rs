@@ -6,7 +6,7 @@
 //!
 //! | part | what it does |
 //! |---|---|
-//! | [`spec`], [`runtime`], [`snapshot`] | what is asked for, what runs it, what is shown |
+//! | [`spec`], [`devices`], [`runtime`], [`snapshot`] | what is asked for, what runs it, what is shown |
 //! | [`state`], [`restart`], [`health`], [`reach`], [`addresses`], [`names`], [`signal`] | pure rules |
 //! | `engine`, `table`, `cell`, `create`, `verbs`, `remove`, `connect`, `wait` | [`Containers`], a file per group of verbs |
 //! | `launch`, `supervisor`, `probing` | a container's run: start, exit, restart, health checks |
@@ -19,6 +19,7 @@ mod attach;
 mod cell;
 mod connect;
 mod create;
+pub mod devices;
 mod disk;
 mod engine;
 pub mod events;

@@ -1,6 +1,7 @@
 //! What containers are run by: the trait that `runtime/` implements and this room drives. It names no Wasm and no HTTP:
 //! a container is started, watched, asked how it is, and stopped.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::devices::DeviceWish;
 use super::spec::{Gpus, GuestPort, Mount};
 use crate::error::Result;
 
@@ -41,6 +43,7 @@ pub struct Start {
     pub memory: Option<u64>,
     pub nano_cpus: Option<u64>,
     pub gpus: Option<Gpus>,
+    pub devices: DeviceWish,
     pub tty: bool,
     /// `None`: the container's stdin is empty.
     pub stdin: Option<mpsc::Receiver<Bytes>>,
@@ -137,6 +140,18 @@ pub enum Kind {
     Model,
 }
 
+/// What a model was to run on, and what it runs on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModelDevice {
+    pub model: String,
+    /// E.g. `cuda:0`.
+    pub device: String,
+    /// How many of the graph's nodes each provider has; empty where the session does not tell.
+    pub nodes: BTreeMap<String, u64>,
+    /// Devices that were preferred, each with why it is not used.
+    pub fell_back: Vec<String>,
+}
+
 /// A started container. Dropping it does not stop it.
 pub trait Task: Send + Sync {
     fn kind(&self) -> Kind;
@@ -145,6 +160,9 @@ pub trait Task: Send + Sync {
 
     /// Names of its models, sorted.
     fn models(&self) -> Vec<String>;
+
+    /// What each of its models runs on now, sorted by name.
+    fn devices(&self) -> Vec<ModelDevice>;
 
     /// Resolves when it has ended, by itself or because it was stopped. May be awaited by many, and again.
     fn exited(&self) -> BoxFuture<'static, Exit>;

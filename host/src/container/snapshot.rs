@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::runtime::{BoundPort, BoxFuture, Exit, Kind, Stream};
+use super::runtime::{BoundPort, BoxFuture, Exit, Kind, ModelDevice, Stream};
 use super::spec::{MountKind, RestartPolicy, Spec};
 use super::state::Status;
 
@@ -37,6 +37,8 @@ pub struct Snapshot {
     /// Known once it was started.
     pub kind: Option<Kind>,
     pub models: Vec<String>,
+    /// What they run on, while it runs.
+    pub devices: Vec<ModelDevice>,
     pub log_path: PathBuf,
     pub mounts: Vec<ResolvedMount>,
     /// Why the last start failed, or how it ended where the code does not say it all.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::devices::DeviceWish;
 use crate::image::Digest;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +52,9 @@ pub struct Spec {
     pub stop_signal: Option<String>,
     pub stop_timeout: Option<i64>,
     pub gpus: Option<Gpus>,
+    /// What its models run on; `gpus` above it has the last word.
+    #[serde(default)]
+    pub devices: DeviceWish,
     /// `--runtime`: `wharf` when not given.
     pub runtime: String,
     /// The request's `HostConfig` as it was sent, for what has no meaning here and is only shown by `inspect`.

@@ -14,13 +14,14 @@ use wharf_tensor::infer::Infer;
 
 use super::calls::Calls;
 use super::contents;
+use super::devices::Choices;
 use super::guest::GuestService;
 use super::outside::Outside;
 use super::programs::Program;
 use super::task::{Parts, Running};
 use super::{Loaded, Runtime, totals};
 use crate::batch::Batcher;
-use crate::container::runtime::{BoundPort, BoxFuture, Kind, Output, PortRequest, Start, Stream, Task};
+use crate::container::runtime::{BoundPort, BoxFuture, Kind, ModelDevice, Output, PortRequest, Start, Stream, Task};
 use crate::container::{self};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::Metrics;
@@ -53,22 +54,18 @@ impl container::runtime::Runtime for Launcher {
 
 impl Launcher {
     async fn launch(&self, mut start: Start) -> Result<Running> {
-        if start.gpus.is_some() {
-            return Err(Error::new(
-                ErrorKind::Unmet,
-                "could not select device driver \"\" with capabilities: [[gpu]]: this host runs models on the CPU only",
-            ));
-        }
+        let choices = self.runtime.choices(&start.devices, start.gpus.as_ref())?;
         let (loader, plan) = (self.clone(), Plan::new(&start)?);
         let (root, mounts) = (start.root.clone(), start.mounts.clone());
-        let loading = tokio::task::spawn_blocking(move || loader.load(&plan, &root, &mounts));
-        let Loaded { program, batchers } = loading.await.map_err(|error| {
+        let loading = tokio::task::spawn_blocking(move || loader.load(&plan, &root, &mounts, &choices));
+        let Loaded { program, models } = loading.await.map_err(|error| {
             Error::new(ErrorKind::Failed, "loading a container ended unexpectedly").because(error)
         })??;
-        let guest = self.guest(&start, &batchers)?;
+        say_what_fell_back(&models.devices, &*start.output);
+        let guest = self.guest(&start, &models.batchers)?;
         let ports = std::mem::take(&mut start.ports);
         let stdin = start.stdin.take();
-        let mut parts = Parts::new(self.clone(), start, guest, batchers);
+        let mut parts = Parts::new(self.clone(), start, guest, models);
         match program.as_deref() {
             None => {
                 refuse_ports(&ports, "it holds models only, which answer on the host's own port")?;
@@ -96,7 +93,7 @@ impl Launcher {
     }
 
     /// Compile and load, on a thread that may block.
-    fn load(&self, plan: &Plan, root: &Path, mounts: &[container::spec::Mount]) -> Result<Loaded> {
+    fn load(&self, plan: &Plan, root: &Path, mounts: &[container::spec::Mount], choices: &Choices) -> Result<Loaded> {
         let program = match &plan.command {
             Some(command) => {
                 let file = contents::program(root, &plan.working_dir, command)?;
@@ -107,14 +104,14 @@ impl Launcher {
         // A folder mounted over the image's models replaces them, as it does for every other reader.
         let mounted = mounts.iter().find(|mount| mount.target.trim_end_matches('/') == MODELS);
         let folder = mounted.map_or_else(|| root.join("models"), |mount| mount.source.clone());
-        let batchers = self.runtime.load_models(&contents::models(&folder)?)?;
-        if program.is_none() && batchers.is_empty() {
+        let models = self.runtime.load_models(&contents::models(&folder)?, choices)?;
+        if program.is_none() && models.batchers.is_empty() {
             return Err(Error::invalid(
                 "no command specified: the image names no component to run (ENTRYPOINT [\"/app.wasm\"]) and has no \
                  models in /models",
             ));
         }
-        Ok(Loaded { program, batchers })
+        Ok(Loaded { program, models })
     }
 
     /// What instances see.
@@ -176,6 +173,17 @@ fn max_requests(labels: &BTreeMap<String, String>) -> Result<u32> {
         Ok(number) if number > 0 => Ok(number),
         _ => Err(Error::invalid(format!("label {MAX_REQUESTS}={value}: write a number of requests from 1 up"))),
     })
+}
+
+/// A device that was preferred and is not used is worth a line of the container's own log. Lost where there is no room.
+fn say_what_fell_back(devices: &[ModelDevice], output: &dyn Output) {
+    for of in devices.iter().filter(|of| !of.fell_back.is_empty()) {
+        let line =
+            format!("wharf: model {} runs on {}, not on {}", of.model, of.device, of.fell_back.join("; not on "));
+        for line in line.lines() {
+            output.try_write(Stream::Stderr, Bytes::copy_from_slice(line.as_bytes()));
+        }
+    }
 }
 
 fn refuse_ports(ports: &[PortRequest], why: &str) -> Result<()> {

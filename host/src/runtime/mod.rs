@@ -6,6 +6,7 @@
 //!
 //! - [`launch`]: starts containers, as `container/` asks for it; [`task`]: one that was started
 //! - [`workload`]: what `wharf serve` is given by path, without an image
+//! - [`accelerators`]: the GPUs of this machine; [`devices`]: which of them a container's models try, in which order
 //! - [`contents`]: what a folder holds; [`programs`]: its components, loaded once
 //! - [`guest`]: a sandboxed component as an [`HttpService`](crate::service::HttpService)
 //! - [`calls`], [`outside`]: what a guest's own requests reach
@@ -14,8 +15,10 @@
 //! - [`tooling`]: what building an image needs of the sandbox
 //! - [`totals`]: a model's totals for the metrics
 
+pub mod accelerators;
 pub mod calls;
 pub mod contents;
+pub mod devices;
 pub mod exec;
 pub mod guest;
 pub mod launch;
@@ -29,7 +32,7 @@ pub mod totals;
 pub mod workload;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wharf_sandbox::cache::ComponentCache;
@@ -41,6 +44,9 @@ use wharf_sandbox::stdio::Output;
 use wharf_tensor::infer::Infer;
 
 use crate::batch::{Batcher, ModelOptions, Models};
+use crate::container::devices::DeviceWish;
+use crate::container::runtime::ModelDevice;
+use crate::container::spec::Gpus;
 use crate::error::{Error, ErrorKind, Result};
 use crate::service::{HttpService, Service};
 
@@ -48,6 +54,8 @@ pub use launch::Launcher;
 pub use log::ContainerLog;
 pub use workload::Workload;
 
+use accelerators::Accelerators;
+use devices::Choices;
 use programs::{Program, Programs};
 
 /// An instance smaller than this cannot even hold its stack and the SDK's first allocation. Bytes.
@@ -59,6 +67,9 @@ pub struct Runtime {
     programs: Programs,
     components: Option<ComponentCache>,
     models: Arc<Models>,
+    /// Where nothing else is asked for.
+    devices: Arc<DeviceWish>,
+    accelerators: Arc<Accelerators>,
 }
 
 /// A workload that is ready to be published.
@@ -71,12 +82,36 @@ pub struct Started {
 /// A container's program and models.
 struct Loaded {
     program: Option<Arc<Program>>,
+    models: LoadedModels,
+}
+
+/// Models by name, and what each runs on, in the same order.
+#[derive(Default)]
+struct LoadedModels {
     batchers: Vec<(String, Arc<Batcher>)>,
+    devices: Vec<ModelDevice>,
 }
 
 impl Runtime {
-    pub fn new(engine: Engine, components: Option<ComponentCache>, models: Arc<Models>) -> Runtime {
-        Runtime { programs: Programs::new(engine, components.clone()), components, models }
+    /// `devices` is what models run on where their container leaves it open.
+    pub fn new(
+        engine: Engine,
+        components: Option<ComponentCache>,
+        models: Arc<Models>,
+        devices: DeviceWish,
+    ) -> Runtime {
+        Runtime {
+            programs: Programs::new(engine, components.clone()),
+            components,
+            models,
+            devices: Arc::new(devices),
+            accelerators: Arc::new(Accelerators::read(Path::new("/"))),
+        }
+    }
+
+    /// The devices that models of a container with this wish try. An error is a requirement this machine cannot meet.
+    pub fn choices(&self, wish: &DeviceWish, gpus: Option<&Gpus>) -> Result<Choices> {
+        Choices::new(&wish.or(&self.devices), gpus, &self.accelerators)
     }
 
     pub fn programs(&self) -> &Programs {
@@ -99,7 +134,8 @@ impl Runtime {
     fn load(&self, workload: Workload, log: ContainerLog) -> Result<(Started, Option<Arc<guest::GuestService>>)> {
         workload.check()?;
         self.check_memory(workload.memory)?;
-        let batchers = self.load_models(&workload.models)?;
+        let choices = self.choices(&DeviceWish::default(), None)?;
+        let LoadedModels { batchers, .. } = self.load_models(&workload.models, &choices)?;
         let models: BTreeMap<String, Arc<dyn Infer>> =
             batchers.iter().map(|(name, batcher)| (name.clone(), batcher.clone() as Arc<dyn Infer>)).collect();
         let sandbox = match &workload.component {
@@ -128,11 +164,35 @@ impl Runtime {
     }
 
     /// Load models, name to file; equal files share their sessions.
-    fn load_models(&self, models: &BTreeMap<String, PathBuf>) -> Result<Vec<(String, Arc<Batcher>)>> {
-        let load = |(name, path): (&String, &PathBuf)| {
-            Ok((name.clone(), Arc::new(self.models.load(name, path, ModelOptions::default())?)))
-        };
-        models.iter().map(load).collect()
+    fn load_models(&self, models: &BTreeMap<String, PathBuf>, choices: &Choices) -> Result<LoadedModels> {
+        let mut loaded = LoadedModels::default();
+        for (name, path) in models {
+            let (batcher, fell_back) = self.load_model(name, path, choices)?;
+            let device = batcher.device().to_string();
+            match fell_back.is_empty() {
+                true => tracing::info!(model = name, device, "loaded"),
+                false => tracing::warn!(model = name, device, instead_of = fell_back.join("; "), "loaded"),
+            }
+            let nodes = BTreeMap::new();
+            loaded.devices.push(ModelDevice { model: name.clone(), device, nodes, fell_back });
+            loaded.batchers.push((name.clone(), Arc::new(batcher)));
+        }
+        Ok(loaded)
+    }
+
+    /// On the first device that takes it; beside it, why those before it did not.
+    fn load_model(&self, name: &str, path: &Path, choices: &Choices) -> Result<(Batcher, Vec<String>)> {
+        let mut reasons = Vec::new();
+        for device in &choices.devices {
+            let options = ModelOptions { device: *device, ..ModelOptions::default() };
+            match self.models.load(name, path, options) {
+                Ok(batcher) => return Ok((batcher, reasons)),
+                // Anything else is the model's own fault, which no other device mends.
+                Err(error) if error.kind() == ErrorKind::Unmet => reasons.push(format!("{device}: {}", error.chain())),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(choices.refusal(reasons))
     }
 
     /// Whether one instance may have so many bytes.

@@ -16,13 +16,16 @@ use wharf_sandbox::service::CallError;
 use wharf_sandbox::state::Guest;
 use wharf_tensor::infer::Infer;
 
+use super::LoadedModels;
 use super::exec::{self, Toolbox};
 use super::launch::{Launcher, LineSink};
 use super::programs::Program;
 use super::shell::{self, View};
 use super::totals;
 use crate::batch::Batcher;
-use crate::container::runtime::{BoundPort, BoxFuture, Exec, Exit, Kind, Probe, ProbeResult, Start, Task, Usage};
+use crate::container::runtime::{
+    BoundPort, BoxFuture, Exec, Exit, Kind, ModelDevice, Probe, ProbeResult, Start, Task, Usage,
+};
 use crate::container::spec::Mount;
 use crate::error::Result;
 use crate::service::{Guarded, Listening, Service};
@@ -39,6 +42,7 @@ pub struct Parts {
     start: Start,
     guest: Guest,
     pub batchers: Vec<(String, Arc<Batcher>)>,
+    devices: Vec<ModelDevice>,
     pub guarded: Option<Arc<dyn Guarded>>,
     pub ports: Vec<BoundPort>,
     pub listening: Vec<Box<dyn Listening>>,
@@ -48,12 +52,13 @@ pub struct Parts {
 }
 
 impl Parts {
-    pub fn new(launcher: Launcher, start: Start, guest: Guest, batchers: Vec<(String, Arc<Batcher>)>) -> Parts {
+    pub(super) fn new(launcher: Launcher, start: Start, guest: Guest, models: LoadedModels) -> Parts {
         Parts {
             launcher,
             start,
             guest,
-            batchers,
+            batchers: models.batchers,
+            devices: models.devices,
             guarded: None,
             ports: Vec::new(),
             listening: Vec::new(),
@@ -132,6 +137,7 @@ struct Shared {
     root: std::path::PathBuf,
     mounts: Vec<Mount>,
     batchers: Vec<(String, Arc<Batcher>)>,
+    devices: Vec<ModelDevice>,
     guarded: Option<Arc<dyn Guarded>>,
     ports: Vec<BoundPort>,
     listening: Mutex<Vec<Box<dyn Listening>>>,
@@ -156,6 +162,7 @@ impl Shared {
             root: parts.start.root,
             mounts: parts.start.mounts,
             batchers: parts.batchers,
+            devices: parts.devices,
             guarded: parts.guarded,
             ports: parts.ports,
             listening: Mutex::new(parts.listening),
@@ -269,6 +276,10 @@ impl Task for Running {
 
     fn ports(&self) -> Vec<BoundPort> {
         self.shared.ports.clone()
+    }
+
+    fn devices(&self) -> Vec<ModelDevice> {
+        self.shared.devices.clone()
     }
 
     fn models(&self) -> Vec<String> {

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::console::Printer;
 use super::telemetry::LogFormat;
+pub use crate::container::devices::{DeviceList, DeviceWish, gpu_memory};
 use crate::error::{Error, Result};
 use crate::ingress::Limits;
 use crate::model::library::Search;
@@ -31,6 +32,8 @@ pub struct ServeConfig {
     pub http: SocketAddr,
     /// `$WHARF_DATA`.
     pub data: PathBuf,
+    /// What models run on where their container leaves it open.
+    pub devices: DeviceWish,
     /// Where to look for ONNX Runtime.
     pub search: Search,
     pub log_format: LogFormat,

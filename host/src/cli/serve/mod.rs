@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ingress::Limits;
 use crate::model::library::Search;
 use crate::runtime::Workload;
-use crate::serve::config::{Control, Publish, ServeConfig, WhenReady};
+use crate::serve::config::{self, Control, DeviceList, DeviceWish, Publish, ServeConfig, WhenReady};
 use crate::serve::target;
 use crate::serve::telemetry::{self, LogFormat};
 
@@ -100,6 +100,19 @@ pub struct Serve {
     /// ONNX Runtime's shared library, or the folder it is in
     #[arg(long, value_name = "PATH")]
     onnxruntime: Option<PathBuf>,
+
+    /// What models run on: auto, cpu, cuda[:N], tensorrt[:N] or a list, first choice first; the CPU does what none of
+    /// them can. A container's own --device, --gpus or label wharf.device comes first [default: auto]
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceList>,
+
+    /// Refuse to load a model where no device of --device can be used, the CPU included
+    #[arg(long, requires = "device")]
+    require_device: bool,
+
+    /// Memory of the GPU that each model may use, e.g. 2g [default: all of it]
+    #[arg(long, value_name = "SIZE", value_parser = config::gpu_memory)]
+    gpu_memory: Option<u64>,
 
     /// Where images, containers and caches live [env: WHARF_DATA]
     #[arg(long, value_name = "DIR")]
@@ -235,6 +248,7 @@ impl Serve {
             },
             http: self.http,
             search: search(self.onnxruntime, &data),
+            devices: DeviceWish { list: self.device, required: self.require_device, gpu_memory: self.gpu_memory },
             data,
             log_format,
             stop_timeout: limits.stop_timeout,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::shapes::{self, EndpointShape, MountShape};
-use crate::container::runtime::Kind;
+use crate::container::runtime::{Kind, ModelDevice};
 use crate::container::spec::{Healthcheck, RestartPolicy, Spec};
 use crate::container::{HealthReport, Snapshot, Status};
 use crate::control::call::{Call, blocking, ok};
@@ -307,11 +307,25 @@ fn ports(container: &Snapshot) -> BTreeMap<String, Option<Vec<HostPort>>> {
     ports
 }
 
+/// What one model runs on. `Nodes` is null where the session does not tell.
+fn device(of: &ModelDevice) -> Value {
+    let nodes = (!of.nodes.is_empty()).then_some(&of.nodes);
+    json!({"Model": of.model, "Device": of.device, "Nodes": nodes, "FellBack": of.fell_back})
+}
+
 fn wharf(container: &Snapshot) -> Value {
     let kind = container.kind.map(|kind| match kind {
         Kind::Service => "service",
         Kind::Job => "job",
         Kind::Model => "model",
     });
-    json!({"Kind": kind, "Models": container.models, "Egress": container.spec.egress})
+    let wish = &container.spec.devices;
+    let asked = json!({
+        "Devices": wish.list.as_ref().map(ToString::to_string), "Required": wish.required || container.spec.gpus.is_some(),
+        "GpuMemory": wish.gpu_memory,
+    });
+    let devices: Vec<Value> = container.devices.iter().map(device).collect();
+    json!({
+        "Kind": kind, "Models": container.models, "Egress": container.spec.egress, "Wish": asked, "Devices": devices,
+    })
 }

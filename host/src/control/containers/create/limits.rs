@@ -145,11 +145,14 @@ pub fn gpus(config: &HostConfig) -> Result<Option<Gpus>> {
 
 fn gpu_request(request: &GpuRequest) -> Result<Option<Gpus>> {
     let wanted = &request.capabilities;
-    if !wanted.iter().flatten().any(|capability| capability == "gpu") {
+    if request.driver != "cdi" && !wanted.iter().flatten().any(|capability| capability == "gpu") {
         let wanted: Vec<String> = wanted.iter().map(|all| format!("[{}]", all.join(" "))).collect();
         let wanted = wanted.join(" ");
         let message = format!("could not select device driver \"\" with capabilities: [{wanted}]: only gpu is offered");
         return Err(Error::invalid(message));
+    }
+    if request.driver == "cdi" {
+        return cdi_request(&request.device_ids).map(Some);
     }
     match (request.count, request.device_ids.as_slice()) {
         (0, []) => Ok(None),
@@ -158,6 +161,23 @@ fn gpu_request(request: &GpuRequest) -> Result<Option<Gpus>> {
         (..0, []) => Ok(Some(Gpus::All)),
         (count, []) => Ok(Some(Gpus::Count(u32::try_from(count).unwrap_or(u32::MAX)))),
     }
+}
+
+/// `--device nvidia.com/gpu=all` and `=0`, which docker sends apart from the devices that are files.
+fn cdi_request(names: &[String]) -> Result<Gpus> {
+    let mut devices = Vec::new();
+    for name in names {
+        match name.strip_prefix("nvidia.com/gpu=") {
+            Some("all") => return Ok(Gpus::All),
+            Some(device) if !device.is_empty() => devices.push(device.to_owned()),
+            _ => {
+                return Err(Error::invalid(format!(
+                    "unresolvable CDI devices {name}: write nvidia.com/gpu=all, or the GPU's number or UUID"
+                )));
+            }
+        }
+    }
+    Ok(Gpus::Devices(devices))
 }
 
 /// Indices of the NVIDIA devices named; their control devices mean nothing by themselves.

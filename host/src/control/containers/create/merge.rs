@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::request::{CreateRequest, EndpointRequest, HealthRequest, HostConfig};
 use super::{limits, mounts, ports, stored};
 use crate::container::Spec;
+use crate::container::devices::DeviceWish;
 use crate::container::spec::{EndpointSpec, Healthcheck};
 use crate::control::HostFacts;
 use crate::error::{Error, Result};
@@ -46,6 +47,7 @@ pub fn merge(request: CreateRequest, image: &Image, host: &HostFacts) -> Result<
         log: limits::log(&config.log_config)?,
         endpoints: endpoints(&request.networking_config.endpoints_config, &network_mode)?,
         egress: limits::egress(&labels),
+        devices: DeviceWish::of_labels(&labels)?,
         labels,
         healthcheck: healthcheck(request.healthcheck, from.healthcheck.as_ref())?,
         auto_remove: config.auto_remove,

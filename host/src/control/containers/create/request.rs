@@ -164,6 +164,8 @@ pub struct DeviceRequest {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct GpuRequest {
+    /// `cdi` for devices named as CDI does.
+    pub driver: String,
     pub count: i64,
     #[serde(rename = "DeviceIDs")]
     pub device_ids: Vec<String>,
