@@ -367,3 +367,31 @@ fn config_says_what_was_understood() {
     assert_eq!(mistake.code, Some(1), "{mistake:?}");
     assert!(mistake.stderr.contains("services.a.secrets is not supported"), "{mistake:?}");
 }
+
+#[test]
+fn a_project_of_another_name_is_stopped_started_restarted_and_followed() {
+    let project = Project::with_guest("misbehave", "services:\n  a: {build: ./guest, ports: ['127.0.0.1::5000']}\n");
+    // The last `-p` counts, as for docker compose.
+    let ok = |arguments: &[&str]| project.ok(&[&["-p", "other"], arguments].concat());
+    ok(&["up", "-d"]);
+    assert!(ok(&["ps"]).contains("other-a-1"));
+    project.service("other-a-1").get("/log?line=before&stream=stdout").expect(200);
+    let mut follow = project.command(&["-p", "other", "logs", "-f"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "a  | before");
+    project.service("other-a-1").get("/log?line=after&stream=stdout").expect(200);
+    assert_eq!(lines.next().unwrap().unwrap(), "a  | after", "a line of now is followed");
+
+    let started = || project.inspect("other-a-1")["State"]["StartedAt"].to_string();
+    let before = started();
+    ok(&["restart"]);
+    assert_ne!(started(), before);
+    project.service("other-a-1").get("/ok").expect(200);
+    ok(&["stop"]);
+    assert_eq!(project.inspect("other-a-1")["State"]["Running"], false);
+    assert_eq!(follow.wait().unwrap().code(), Some(0), "who follows ends with the last container");
+    ok(&["start"]);
+    project.service("other-a-1").get("/ok").expect(200);
+    ok(&["down"]);
+    project.has_nothing_left();
+}

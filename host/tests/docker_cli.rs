@@ -1,4 +1,5 @@
-//! The tutorial, command by command, with the stock `docker` command line on a real host: what people will type first.
+//! What people will do first with the stock `docker` command line on a real host, beyond the tutorial's own commands:
+//! logs, networks, mistakes, and a host that dies.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
@@ -6,9 +7,9 @@ mod support;
 
 use std::fs;
 
-use support::daemon::{TestDaemon, context, context_of, has_docker, run_with_input};
+use support::daemon::{TestDaemon, context_of, has_docker};
 use support::eventually;
-use support::guests::{fixture, read_source};
+use support::guests::fixture;
 
 /// A host with the image `digits`, or a loud skip.
 fn with_digits() -> Option<TestDaemon> {
@@ -18,79 +19,6 @@ fn with_digits() -> Option<TestDaemon> {
     let daemon = TestDaemon::start();
     daemon.build("digits", "digits");
     Some(daemon)
-}
-
-#[test]
-fn a_service_is_built_run_and_asked() {
-    if !has_docker() {
-        return;
-    }
-    let daemon = TestDaemon::start();
-    let context = context("digits");
-    let folder = context.0.to_str().unwrap();
-    let built = daemon.ok(&["build", "-t", "digits", folder]);
-    let lines: Vec<&str> = built.lines().filter(|line| line.starts_with("Step") || line.starts_with("Succ")).collect();
-    assert_eq!(lines[0], "Step 1/5 : FROM scratch", "{built}");
-    assert!(lines[5].starts_with("Successfully built ") && lines[6] == "Successfully tagged digits:latest", "{built}");
-    let again = daemon.ok(&["build", "-t", "digits", folder]);
-    assert_eq!(again.matches(" ---> Using cache").count(), 4, "{again}");
-
-    fs::rename(context.0.join("Dockerfile"), context.0.join("Dockerfile.cpu")).unwrap();
-    daemon.ok(&["build", "-t", "digits-cpu", folder, "-f", &format!("{folder}/Dockerfile.cpu")]);
-
-    let id = daemon.ok(&[
-        "run",
-        "-d",
-        "-p",
-        "127.0.0.1:0:5000",
-        "--log-opt",
-        "max-size=5m",
-        "--log-opt",
-        "max-file=5",
-        "--restart",
-        "always",
-        "--name",
-        "seven",
-        "digits",
-    ]);
-    assert_eq!(id.len(), 64, "{id}");
-    let answer = daemon.published("seven").post("/predict", &read_source("examples/digits/testdata/seven.png"));
-    assert_eq!(answer.expect(200).json()["digit"], 7);
-
-    let row = daemon.ok(&["ps", "--format", "{{.Names}}|{{.Image}}|{{.Command}}|{{.State}}|{{.Ports}}"]);
-    assert!(row.starts_with("seven|digits|\"/digits.wasm\"|running|127.0.0.1:"), "{row}");
-    assert!(row.ends_with("->5000/tcp"), "{row}");
-    assert!(daemon.ok(&["images"]).contains("digits-cpu"));
-    daemon.ok(&["stop", "seven"]);
-    assert_eq!(daemon.ok(&["ps", "-q"]), "");
-    let row = daemon.ok(&["ps", "-a", "--format", "{{.Names}} {{.Status}}"]);
-    assert!(row.starts_with("seven Exited (143)"), "{row}");
-    daemon.ok(&["start", "seven"]);
-    daemon.ok(&["restart", "seven"]);
-    daemon.published("seven").get("/").expect(200);
-    let refused = daemon.docker(&["rm", "seven"]);
-    assert_eq!(refused.code, Some(1));
-    assert!(refused.stderr.contains("cannot remove container \"/seven\": container is running"), "{refused:?}");
-    daemon.ok(&["rm", "-f", "seven"]);
-    assert_eq!(daemon.ok(&["ps", "-aq"]), "");
-}
-
-#[test]
-fn the_tutorials_clean_up_works() {
-    let Some(daemon) = with_digits() else { return };
-    daemon.ok(&["run", "-d", "--name", "one", "digits"]);
-    daemon.ok(&["stop", "one"]);
-    let pruned = daemon.ok(&["container", "prune", "-f"]);
-    assert!(pruned.contains("Deleted Containers:"), "{pruned}");
-    daemon.ok(&["image", "prune", "-f"]);
-    daemon.ok(&["tag", "digits", "other"]);
-    let removed = daemon.ok(&["rmi", "other"]);
-    assert!(removed.contains("Untagged: other:latest"), "{removed}");
-    daemon.ok(&["network", "create", "unused"]);
-    let pruned = daemon.ok(&["system", "prune", "-a", "-f"]);
-    assert!(pruned.contains("Deleted Networks:\nunused"), "{pruned}");
-    assert!(pruned.contains("untagged: digits:latest"), "{pruned}");
-    assert_eq!(daemon.ok(&["images", "-q"]), "");
 }
 
 #[test]
@@ -128,20 +56,6 @@ fn logs_follow_and_stats_count() {
     let stats =
         daemon.ok(&["stats", "--no-stream", "--format", "{{.Name}} {{.CPUPerc}} {{.MemUsage}} {{.NetIO}}", "mm"]);
     assert!(stats.starts_with("mm ") && stats.contains("256MiB") && !stats.contains(" 0B / 0B"), "{stats}");
-}
-
-#[test]
-fn a_shell_looks_around() {
-    let Some(daemon) = with_digits() else { return };
-    daemon.ok(&["run", "-d", "--name", "dd", "-e", "COLOUR=blue", "digits"]);
-    assert_eq!(daemon.ok(&["exec", "dd", "ls", "/"]), "digits.wasm\nmodels/");
-    assert_eq!(daemon.ok(&["exec", "dd", "bash", "-c", "cd models && ls && echo $COLOUR"]), "digits.onnx\nblue");
-    assert!(daemon.ok(&["exec", "dd", "infer", "digits"]).contains("probabilities FP32 [1, 10]"));
-    let script = run_with_input(&mut daemon.docker_command(&["exec", "-i", "dd", "sh"]), b"pwd\nexit 3\n");
-    assert_eq!((script.code, script.stdout.as_str()), (Some(3), "/\n"), "{script:?}");
-    let missing = daemon.docker(&["exec", "dd", "apt-get", "update"]);
-    assert_eq!(missing.code, Some(127), "{missing:?}");
-    assert!(missing.stdout.contains("executable file not found in $PATH"), "{missing:?}");
 }
 
 #[test]

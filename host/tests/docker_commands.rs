@@ -262,6 +262,25 @@ fn the_system_tells_of_itself() {
     assert!(daemon.ok(&["image", "prune", "-a", "-f"]).contains("untagged: job:latest"));
 }
 
+#[test]
+fn flags_of_run_are_what_inspect_shows() {
+    let Some(daemon) = with_hello() else { return };
+    let flags =
+        "--memory 64m --cpus 1.5 --restart on-failure:3 --log-opt max-size=1m --log-opt max-file=2 --label of=test";
+    let run: Vec<&str> = ["run", "-d", "--name", "all"].into_iter().chain(flags.split(' ')).chain(["hello"]).collect();
+    daemon.ok(&run);
+    for (template, expected) in [
+        (".HostConfig.Memory}} {{.HostConfig.NanoCpus", "67108864 1500000000"),
+        (".HostConfig.RestartPolicy.Name}} {{.HostConfig.RestartPolicy.MaximumRetryCount", "on-failure 3"),
+        ("json .HostConfig.LogConfig", r#"{"Type":"json-file","Config":{"max-file":"2","max-size":"1m"}}"#),
+        (".Config.Labels.of", "test"),
+    ] {
+        assert_eq!(field(&daemon, "all", template), expected, "{template}");
+    }
+    fails(&daemon, &["run", "-d", "--restart", "sometimes", "hello"], 125, "invalid restart policy");
+    fails(&daemon, &["run", "-d", "--memory", "1k", "hello"], 125, "Minimum memory limit");
+}
+
 /// As the tutorial has them, and what people carry over from Linux containers.
 #[test]
 fn flags_for_linux_and_graphics_cards_are_answered_plainly() {
@@ -310,6 +329,13 @@ fn logs_are_chosen_by_time() {
     daemon.ok(&["run", "--name", "lines", "job", "lines", "3"]);
     assert_eq!(daemon.ok(&["logs", "--since", "10m", "lines"]), "line 1\nline 2\nline 3");
     assert_eq!(daemon.ok(&["logs", "--until", "10m", "lines"]), "");
+    let stamped = daemon.ok(&["logs", "-t", "lines"]);
+    let stamps: Vec<&str> = stamped.lines().map(|line| line.split_once(' ').unwrap().0).collect();
+    assert!(stamps.is_sorted() && stamps.iter().all(|stamp| stamp.len() == "2026-01-02T03:04:05.123456789Z".len()));
+    // The three may carry one stamp only where the clock is coarse; from the first on there are always all.
+    assert_eq!(daemon.ok(&["logs", "--since", stamps[0], "lines"]).lines().count(), 3);
+    let before_last = stamps.iter().filter(|stamp| *stamp <= &stamps[1]).count();
+    assert_eq!(daemon.ok(&["logs", "--until", stamps[1], "lines"]).lines().count(), before_last);
     assert_eq!(daemon.ok(&["logs", "--tail", "0", "lines"]), "");
     assert_eq!(
         daemon.ok(&["logs", "-f", "-n", "2", "lines"]),

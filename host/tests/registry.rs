@@ -1,90 +1,16 @@
-//! Images to and from a real registry, Debian's `docker-registry` on loopback, with and without a password.
+//! Images to and from a real registry, Debian's `docker-registry` on loopback: with and without a password, over TLS, and
+//! over a line that breaks.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
 mod support;
 
-use std::net::{SocketAddr, TcpListener};
-use std::process::{Child, Command, Stdio};
+use std::fs;
+use std::process::Command;
 
-use serde_json::Value;
-use support::daemon::{TestDaemon, has_docker, run_with_input};
-use support::eventually;
-use support::guests::skip;
-use support::host::{Scratch, run};
-use support::http::Client;
-
-/// `wharf` with the password `secret`, by bcrypt.
-const PASSWORDS: &str = "wharf:$2y$05$XOSzmXGdokRCisCP5loJ6OAf6jhm6iTJOQYddRl6jMg7m1CkHAvCq\n";
-
-/// A registry of its own. Killed when dropped.
-struct Registry {
-    child: Child,
-    address: SocketAddr,
-    _folder: Scratch,
-}
-
-impl Registry {
-    /// `None`, after a loud remark, where a program is missing.
-    fn start(with_password: bool) -> Option<Registry> {
-        let missing = |program: &str| {
-            let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-            found.is_err()
-        };
-        if !has_docker() {
-            return None;
-        }
-        if missing("docker-registry") {
-            skip("no docker-registry on the PATH: nothing is pushed or pulled");
-            return None;
-        }
-        let folder = Scratch::new();
-        // Free a moment ago; the registry cannot be asked for the port it would choose.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let store = folder.0.join("store");
-        let mut config = format!(
-            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
-             http:\n  addr: {address}\n",
-            store.display()
-        );
-        if with_password {
-            let passwords = folder.file("passwords", PASSWORDS.as_bytes());
-            config += &format!("auth:\n  htpasswd:\n    realm: wharf\n    path: {}\n", passwords.display());
-        }
-        let config = folder.file("config.yml", config.as_bytes());
-        let mut command = Command::new("docker-registry");
-        let child = command.arg("serve").arg(config).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let registry = Registry { child, address, _folder: folder };
-        eventually("the registry listens", || Client(address).is_listening());
-        Some(registry)
-    }
-
-    fn image(&self, name: &str) -> String {
-        format!("localhost:{}/{name}", self.address.port())
-    }
-
-    /// What skopeo says of an image there.
-    #[track_caller]
-    fn inspected(&self, name: &str) -> Option<Value> {
-        let reference = format!("docker://{}", self.image(name));
-        let arguments = ["inspect", "--override-os", "wasi", "--override-arch", "wasm", "--tls-verify=false"];
-        let skopeo = Command::new("skopeo").arg("--version").stdout(Stdio::null()).status();
-        if skopeo.is_err() {
-            skip("no skopeo on the PATH: it does not look at what was pushed");
-            return None;
-        }
-        let ended = run(Command::new("skopeo").args(arguments).arg(reference));
-        assert_eq!(ended.code, Some(0), "{ended:?}");
-        Some(serde_json::from_str(&ended.stdout).unwrap())
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use support::daemon::{TestDaemon, run_with_input, succeeded};
+use support::host::Ended;
+use support::registry::{BrittleLine, Door, Registry};
 
 /// The digest by which a registry knows an image.
 #[track_caller]
@@ -95,7 +21,7 @@ fn repo_digest(daemon: &TestDaemon, image: &str) -> String {
 
 #[test]
 fn an_image_is_pushed_removed_and_pulled_again() {
-    let Some(registry) = Registry::start(false) else { return };
+    let Some(registry) = Registry::start(Door::Open) else { return };
     let daemon = TestDaemon::start();
     let image = registry.image("digits:1");
     daemon.build("digits", &image);
@@ -128,7 +54,7 @@ fn an_image_is_pushed_removed_and_pulled_again() {
 
 #[test]
 fn what_the_registry_lacks_is_said_in_dockers_words() {
-    let Some(registry) = Registry::start(false) else { return };
+    let Some(registry) = Registry::start(Door::Open) else { return };
     let daemon = TestDaemon::start();
     let image = registry.image("nothing:1");
     let pulled = daemon.docker(&["pull", &image]);
@@ -144,9 +70,9 @@ fn what_the_registry_lacks_is_said_in_dockers_words() {
 
 #[test]
 fn a_password_opens_the_registry() {
-    let Some(registry) = Registry::start(true) else { return };
+    let Some(registry) = Registry::start(Door::Password) else { return };
     let daemon = TestDaemon::start();
-    let (server, image) = (format!("localhost:{}", registry.address.port()), registry.image("hello:1"));
+    let (server, image) = (registry.server(), registry.image("hello:1"));
     daemon.build("hello", &image);
     let refused = daemon.docker(&["push", &image]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
@@ -168,4 +94,81 @@ fn a_password_opens_the_registry() {
     daemon.ok(&["rmi", &image]);
     let again = daemon.docker(&["pull", &image]);
     assert!(again.code == Some(1) && again.stderr.contains("no basic auth credentials"), "{again:?}");
+}
+
+/// One of the two command lines.
+type Program = fn(&TestDaemon, &[&str]) -> Command;
+
+fn ended(daemon: &TestDaemon, program: Program, arguments: &[&str], input: &str) -> Ended {
+    run_with_input(&mut program(daemon, arguments), input.as_bytes())
+}
+
+#[test]
+fn over_tls_a_known_authority_and_a_password_open_the_registry() {
+    let Some(registry) = Registry::start(Door::Secure) else { return };
+    let (server, name) = (registry.server(), registry.image("hello"));
+    for program in [TestDaemon::docker_command as Program, TestDaemon::wharf_command] {
+        let daemon = TestDaemon::start();
+        let ok = |arguments: &[&str]| succeeded(ended(&daemon, program, arguments, ""), arguments);
+        let login =
+            |password: &str| ended(&daemon, program, &["login", "-u", "wharf", "--password-stdin", &server], password);
+        daemon.build("hello", &format!("{name}:1"));
+        daemon.ok(&["tag", &format!("{name}:1"), &format!("{name}:2")]);
+
+        // Nobody vouches for it yet: neither the password nor the image is shown to it.
+        let folder = daemon.data.0.join("certs.d").join(&server);
+        for refused in [login("secret"), ended(&daemon, program, &["push", &format!("{name}:1")], "")] {
+            assert_eq!(refused.code, Some(1), "{refused:?}");
+            assert!(refused.stderr.contains(&format!("certs.d/{server}/ca.crt")), "{refused:?}");
+        }
+        fs::create_dir_all(&folder).unwrap();
+        fs::copy(registry.authority(), folder.join("ca.crt")).unwrap();
+
+        let unknown = ended(&daemon, program, &["push", &format!("{name}:1")], "");
+        assert!(unknown.code == Some(1) && unknown.stderr.contains("no basic auth credentials"), "{unknown:?}");
+        let wrong = login("guess");
+        assert!(wrong.code == Some(1) && wrong.stderr.contains("unauthorized"), "{wrong:?}");
+        let right = login("secret");
+        assert!(right.code == Some(0) && right.stdout.contains("Login Succeeded"), "{right:?}");
+
+        let pushed = ok(&["push", "-a", &name]);
+        assert!(pushed.contains("1: digest: sha256:") && pushed.contains("2: digest: sha256:"), "{pushed}");
+        ok(&["rmi", &format!("{name}:1"), &format!("{name}:2")]);
+        assert_eq!(ok(&["images", "-q"]), "");
+        let pulled = ok(&["pull", "-a", &name]);
+        assert!(pulled.contains(&format!("Status: Downloaded newer image for {name}")), "{pulled}");
+        assert_eq!(pulled.lines().last(), Some(name.as_str()), "{pulled}");
+        let mut tags: Vec<String> = ok(&["images", "--format", "{{.Tag}}", &name]).lines().map(str::to_owned).collect();
+        tags.sort();
+        assert_eq!(tags, ["1", "2"]);
+        for verb in ["pull", "push"] {
+            let both = ended(&daemon, program, &[verb, "-a", &format!("{name}:1")], "");
+            assert!(both.code == Some(1) && both.stderr.contains("tag can't be used with --all-tags/-a"), "{both:?}");
+        }
+
+        let left = ok(&["logout", &server]);
+        assert!(left.contains(&format!("Removing login credentials for {server}")), "{left}");
+        let again = ended(&daemon, program, &["pull", &format!("{name}:1")], "");
+        assert!(again.code == Some(1) && again.stderr.contains("no basic auth credentials"), "{again:?}");
+    }
+}
+
+#[test]
+fn a_download_that_was_cut_goes_on_where_it_broke_off() {
+    let Some(registry) = Registry::start(Door::Open) else { return };
+    let daemon = TestDaemon::start();
+    daemon.build("digits", &registry.image("digits:1"));
+    daemon.ok(&["push", &registry.image("digits:1")]);
+    let line = BrittleLine::to(&registry, 32 << 10);
+    let elsewhere = TestDaemon::start();
+    let image = format!("localhost:{}/digits:1", line.address.port());
+    let pulled = elsewhere.ok(&["pull", &image]);
+    assert!(pulled.contains(&format!("Status: Downloaded newer image for {image}")), "{pulled}");
+    assert!(line.is_broken(), "no layer was long enough to be cut");
+    let from = line.asked();
+    let from = from.lines().find_map(|line| line.strip_prefix("range: bytes=")).map(str::to_owned);
+    let from: u64 = from.and_then(|range| range.trim_end_matches('-').parse().ok()).expect("it asked for the rest");
+    assert!(from > 0);
+    elsewhere.ok(&["run", "-d", "--name", "digits", "-p", "127.0.0.1:0:5000", &image]);
+    elsewhere.published("digits").get("/").expect(200);
 }

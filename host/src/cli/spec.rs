@@ -71,6 +71,9 @@ pub struct SpecFlags {
     runtime: Option<String>,
     #[arg(short, long)]
     label: Vec<String>,
+    /// An outside host that may be called; may be repeated. As the label wharf.egress
+    #[arg(long, value_name = "HOST:PORT")]
+    egress: Vec<String>,
     /// Component to run instead of the image's
     #[arg(long)]
     entrypoint: Option<String>,
@@ -139,6 +142,9 @@ pub struct SpecFlags {
     command: Vec<String>,
 }
 
+/// The label that the host reads: allowed outside hosts, separated by commas.
+const EGRESS: &str = "wharf.egress";
+
 impl SpecFlags {
     pub fn body(&self, attached: bool) -> Result<Value> {
         let (exposed, bindings) = ports(&self.publish, &self.expose)?;
@@ -184,7 +190,8 @@ impl SpecFlags {
         Ok(all)
     }
 
-    /// Those given, and what --device and its like say, which docker has no field for.
+    /// Those given, and what docker has no field for: what --device and its like say, and what `--egress` allows,
+    /// beside what `--label` may allow.
     fn labels(&self) -> Map<String, Value> {
         let mut labels = pairs(&self.label);
         let models: Vec<&str> = self.device.iter().map(String::as_str).filter(|device| is_for_models(device)).collect();
@@ -196,6 +203,11 @@ impl SpecFlags {
         }
         if let Some(size) = &self.gpu_memory {
             labels.insert("wharf.gpu-memory".to_owned(), size.as_str().into());
+        }
+        if !self.egress.is_empty() {
+            let own = labels.get(EGRESS).and_then(Value::as_str).into_iter();
+            let all: Vec<&str> = own.chain(self.egress.iter().map(String::as_str)).collect();
+            labels.insert(EGRESS.to_owned(), all.join(",").into());
         }
         labels
     }

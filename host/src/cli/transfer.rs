@@ -20,6 +20,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// Download an image from a registry
 #[derive(Debug, Args)]
 pub struct Pull {
+    /// All tags of it
+    #[arg(short, long)]
+    all_tags: bool,
     #[arg(short, long)]
     quiet: bool,
     image: String,
@@ -58,7 +61,14 @@ pub struct Load {
 
 impl Pull {
     pub async fn execute(self, client: Client) -> Result<ExitCode> {
-        if !self.quiet && split(&self.image).1.is_none() {
+        let (name, tag) = split(&self.image);
+        if self.all_tags {
+            no_tag(tag)?;
+            let mut objects = pulling(&client, name, None).await?;
+            follow(&mut objects, if self.quiet { Show::Nothing } else { Show::Stdout }).await?;
+            return table::println(&canonical_name(name)).map(|()| ExitCode::SUCCESS);
+        }
+        if !self.quiet && tag.is_none() {
             table::println("Using default tag: latest")?;
         }
         pull(&client, &self.image, self.quiet).await?;
@@ -68,28 +78,40 @@ impl Pull {
 
 /// Pull with its progress on stdout.
 pub async fn pull(client: &Client, image: &str, quiet: bool) -> Result<()> {
-    let mut objects = pulling(client, image).await?;
+    let (name, tag) = split(image);
+    let mut objects = pulling(client, name, Some(tag.unwrap_or("latest"))).await?;
     follow(&mut objects, if quiet { Show::Nothing } else { Show::Stdout }).await.map(|_| ())
 }
 
 /// Pull with its progress on stderr: stdout is somebody else's.
 pub async fn pull_aside(client: &Client, image: &str) -> Result<()> {
-    follow(&mut pulling(client, image).await?, Show::Stderr).await.map(|_| ())
+    let (name, tag) = split(image);
+    follow(&mut pulling(client, name, Some(tag.unwrap_or("latest"))).await?, Show::Stderr).await.map(|_| ())
 }
 
-async fn pulling(client: &Client, image: &str) -> Result<Objects> {
-    let (name, tag) = split(image);
-    let query = Query::new().with("fromImage", name).with("tag", tag.unwrap_or("latest"));
+/// Without a tag, every tag that the registry has.
+async fn pulling(client: &Client, name: &str, tag: Option<&str>) -> Result<Objects> {
+    let query = Query::new().with("fromImage", name).some("tag", tag);
     let mut call = Call::empty();
-    call.headers.push(("x-registry-auth", login::header(image)?));
+    call.headers.push(("x-registry-auth", login::header(name)?));
     let response = client.send(Method::POST, "/images/create", &query, call).await?;
     Ok(Objects::new(response.into_body()))
+}
+
+/// All tags and one of them cannot both be meant.
+fn no_tag(tag: Option<&str>) -> Result<()> {
+    match tag {
+        Some(_) => Err(Error::new(ErrorKind::Failed, "tag can't be used with --all-tags/-a")),
+        None => Ok(()),
+    }
 }
 
 impl Push {
     pub async fn execute(self, client: Client) -> Result<ExitCode> {
         let (name, tag) = split(&self.image);
-        if tag.is_none() && !self.all_tags && !self.quiet {
+        if self.all_tags {
+            no_tag(tag)?;
+        } else if tag.is_none() && !self.quiet {
             table::println("Using default tag: latest")?;
         }
         let tag = (!self.all_tags).then_some(tag.unwrap_or("latest"));
@@ -270,16 +292,21 @@ pub fn split(image: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// The whole name: registry, folder and tag, as docker ends a pull.
-fn canonical(image: &str) -> String {
-    let (name, tag) = split(image);
+/// With its registry and folder.
+fn canonical_name(name: &str) -> String {
     let (first, rest) = name.split_once('/').unwrap_or(("", name));
     let has_registry = first.contains(['.', ':']) || first == "localhost";
-    let name = match (first, rest) {
+    match (first, rest) {
         _ if has_registry => name.to_owned(),
         ("", name) => format!("docker.io/library/{name}"),
         _ => format!("docker.io/{name}"),
-    };
+    }
+}
+
+/// The whole name: registry, folder and tag, as docker ends a pull.
+fn canonical(image: &str) -> String {
+    let (name, tag) = split(image);
+    let name = canonical_name(name);
     match tag {
         Some(digest) if image.contains('@') => format!("{name}@{digest}"),
         tag => format!("{name}:{}", tag.unwrap_or("latest")),

@@ -68,13 +68,14 @@ pub fn permits(view: &View<'_>, host: &str, port: u16, address: IpAddr) -> Resul
 fn not_listed(host: &str, port: u16) -> String {
     format!(
         "{host}:{port}: no container of this name is on a common network, and the outside is closed. Allow it with --egress \
-         {host}:{port}"
+         {host}:{port} (docker: --label wharf.egress={host}:{port})"
     )
 }
 
 fn guarded(host: &str, port: u16, address: IpAddr) -> String {
     format!(
-        "{host}:{port}: {address} is this machine's own or its metadata service. Allow it with --egress {address}:{port}"
+        "{host}:{port}: {address} is this machine's own or its metadata service. Allow it with --egress {address}:{port} \
+         (docker: --label wharf.egress={address}:{port})"
     )
 }
 

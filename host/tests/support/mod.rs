@@ -6,6 +6,7 @@
 //! - [`daemon`]: a host that keeps images and containers, and the clients that drive it: `docker`, `wharf`
 //! - [`engine`]: the same API without a client program; [`archives`]: archives for it, also ones no program would make
 //! - [`golden`]: what a program prints, compared to files
+//! - [`registry`]: a real registry on loopback, and a line to it that breaks
 //! - [`traffic`]: those who keep a host busy while it is killed, and remember what it acknowledged
 //! - [`http`]: requests, whole or broken, and answers, whole or cut short
 //! - [`guests`]: where the built guests and the models are
@@ -24,6 +25,7 @@ pub mod guests;
 pub mod host;
 pub mod http;
 pub mod pictures;
+pub mod registry;
 pub mod traffic;
 
 use std::time::{Duration, Instant};
