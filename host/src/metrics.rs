@@ -48,8 +48,12 @@ impl Refusal {
 }
 
 /// One model's totals since it was loaded, read at each scrape.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ModelSnapshot {
+    /// What it runs on, e.g. `cuda:0`.
+    pub device: String,
+    /// How many of the graph's nodes each provider has; empty where the session does not tell.
+    pub nodes: BTreeMap<String, u64>,
     /// Requests that were answered.
     pub success: u64,
     /// Requests the queue did not take: full, or shutting down.
@@ -313,6 +317,22 @@ fn encode_models(models: &[(Arc<str>, ModelSnapshot)], encoder: &mut DescriptorE
         let pending = i64::try_from(snapshot.pending).unwrap_or(i64::MAX);
         gauge_sample(&mut metric, &[("model", model), MODEL_VERSION], pending)?;
     }
+    let name = "wharf_model_device";
+    let mut metric = encoder.encode_descriptor(name, "1 for the device it runs on", None, MetricType::Gauge)?;
+    for (model, snapshot) in models {
+        gauge_sample(&mut metric, &[("model", model), ("device", &snapshot.device)], 1)?;
+    }
+    if models.iter().all(|(_, snapshot)| snapshot.nodes.is_empty()) {
+        return Ok(());
+    }
+    let name = "wharf_model_nodes";
+    let mut metric = encoder.encode_descriptor(name, "Nodes of its graph, by provider", None, MetricType::Gauge)?;
+    for (model, snapshot) in models {
+        for (provider, nodes) in &snapshot.nodes {
+            let nodes = i64::try_from(*nodes).unwrap_or(i64::MAX);
+            gauge_sample(&mut metric, &[("model", model), ("provider", provider)], nodes)?;
+        }
+    }
     Ok(())
 }
 
@@ -348,6 +368,8 @@ mod tests {
         container.refused(Refusal::Busy);
         let in_flight = container.begin();
         let snapshot = ModelSnapshot {
+            device: "cuda:0".into(),
+            nodes: [("CPUExecutionProvider".to_owned(), 2), ("CUDAExecutionProvider".to_owned(), 9)].into(),
             success: 5,
             failed_rejected: 1,
             failed_backend: 2,
@@ -359,7 +381,7 @@ mod tests {
             pending: 4,
             ..ModelSnapshot::default()
         };
-        metrics.watch_model("digits", Arc::new(move || snapshot));
+        metrics.watch_model("digits", Arc::new(move || snapshot.clone()));
         let expected = include_str!("../tests/golden/metrics.txt").replace("{version}", env!("CARGO_PKG_VERSION"));
         let text = metrics.encode();
         assert_eq!(text, expected, "\n{text}");

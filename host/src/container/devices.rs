@@ -34,14 +34,14 @@ pub struct DeviceWish {
 #[serde(try_from = "String", into = "String")]
 pub struct DeviceList(Vec<DeviceName>);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceName {
     /// What this machine has: its GPU, then the CPU.
     Auto,
     Cpu,
-    /// On the GPU of this number; `None` is the first, or whichever `--gpus` names.
-    Cuda(Option<u32>),
-    TensorRt(Option<u32>),
+    /// On the GPU of this number or UUID; `None` is the first, or whichever `--gpus` names.
+    Cuda(Option<String>),
+    TensorRt(Option<String>),
 }
 
 impl DeviceWish {
@@ -108,6 +108,11 @@ impl FromStr for DeviceList {
     }
 }
 
+/// A GPU's number, or its UUID as `nvidia-smi -L` prints it.
+fn is_gpu(text: &str) -> bool {
+    text.len() > 4 && text.starts_with("GPU-") || text.parse::<u32>().is_ok()
+}
+
 impl FromStr for DeviceName {
     type Err = Error;
 
@@ -116,14 +121,14 @@ impl FromStr for DeviceName {
             Some((kind, number)) => (kind, Some(number)),
             None => (typed, None),
         };
-        let index = number.map(str::parse::<u32>).transpose();
-        match (kind.to_ascii_lowercase().as_str(), index) {
-            ("auto", Ok(None)) => Ok(DeviceName::Auto),
-            ("cpu", Ok(None)) => Ok(DeviceName::Cpu),
-            ("cuda", Ok(index)) => Ok(DeviceName::Cuda(index)),
-            ("tensorrt", Ok(index)) => Ok(DeviceName::TensorRt(index)),
+        let gpu = number.map(str::to_owned);
+        match (kind.to_ascii_lowercase().as_str(), number) {
+            ("auto", None) => Ok(DeviceName::Auto),
+            ("cpu", None) => Ok(DeviceName::Cpu),
+            ("cuda", number) if number.is_none_or(is_gpu) => Ok(DeviceName::Cuda(gpu)),
+            ("tensorrt", number) if number.is_none_or(is_gpu) => Ok(DeviceName::TensorRt(gpu)),
             _ => Err(Error::invalid(format!(
-                "{typed:?} is no device: write auto, cpu, cuda[:N], tensorrt[:N], or a list such as tensorrt:0,cuda:0,cpu"
+                "{typed:?} is no device: write auto, cpu, cuda[:N|:UUID], tensorrt[:N|:UUID], or a list such as tensorrt:0,cuda:0,cpu"
             ))),
         }
     }
@@ -135,9 +140,9 @@ impl fmt::Display for DeviceName {
             DeviceName::Auto => f.write_str("auto"),
             DeviceName::Cpu => f.write_str("cpu"),
             DeviceName::Cuda(None) => f.write_str("cuda"),
-            DeviceName::Cuda(Some(index)) => write!(f, "cuda:{index}"),
+            DeviceName::Cuda(Some(gpu)) => write!(f, "cuda:{gpu}"),
             DeviceName::TensorRt(None) => f.write_str("tensorrt"),
-            DeviceName::TensorRt(Some(index)) => write!(f, "tensorrt:{index}"),
+            DeviceName::TensorRt(Some(gpu)) => write!(f, "tensorrt:{gpu}"),
         }
     }
 }
@@ -175,15 +180,16 @@ mod tests {
 
     #[test]
     fn lists_are_read_and_written_alike() {
-        for text in ["auto", "cpu", "cuda", "cuda:1", "tensorrt:0,cuda:0,cpu"] {
+        for text in ["auto", "cpu", "cuda", "cuda:1", "cuda:GPU-8f0e", "tensorrt:0,cuda:0,cpu"] {
             assert_eq!(text.parse::<DeviceList>().unwrap().to_string(), text);
         }
         assert_eq!("CUDA:1, cpu".parse::<DeviceList>().unwrap().to_string(), "cuda:1,cpu");
-        for wrong in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", "auto,cpu", "cuda,,cpu", "auto:1"] {
+        for wrong in ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:GPU-", "cpu:0", "auto,cpu", "cuda,,cpu", "auto:1"]
+        {
             assert!(wrong.parse::<DeviceList>().is_err(), "{wrong}");
         }
         let error = "gpu".parse::<DeviceList>().unwrap_err().to_string();
-        assert!(error.contains("\"gpu\" is no device") && error.contains("cuda[:N]"), "{error}");
+        assert!(error.contains("\"gpu\" is no device") && error.contains("cuda[:N|:UUID]"), "{error}");
     }
 
     #[test]

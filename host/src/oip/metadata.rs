@@ -1,5 +1,6 @@
 //! What the server and its models say about themselves, and the look-up of a model by a client's name.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -9,7 +10,7 @@ use wharf_tensor::infer::{Infer, InferError, InferErrorKind, TensorSpec};
 
 use super::error::OipError;
 use super::path::Target;
-use crate::service::{Service, ServiceTable};
+use crate::service::{Placement, Service, ServiceTable};
 
 /// The one version every model has: an image holds one, and another image is another container.
 pub const VERSION: &str = "1";
@@ -31,6 +32,9 @@ struct ModelMetadata<'a> {
     platform: &'a str,
     inputs: Vec<TensorMetadata<'a>>,
     outputs: Vec<TensorMetadata<'a>>,
+    /// What the protocol leaves to the server, as its gRPC form has it: here what the model runs on.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    properties: BTreeMap<String, String>,
 }
 
 #[derive(Serialize)]
@@ -53,7 +57,7 @@ pub fn server() -> Response {
 }
 
 pub fn model(services: &ServiceTable, target: &Target) -> Result<Response, OipError> {
-    let model = lookup(services, target)?;
+    let (model, placement) = lookup_placed(services, target)?;
     let signature = model.signature();
     let metadata = ModelMetadata {
         name: &target.name,
@@ -61,13 +65,26 @@ pub fn model(services: &ServiceTable, target: &Target) -> Result<Response, OipEr
         platform: signature.platform,
         inputs: signature.inputs.iter().map(Into::into).collect(),
         outputs: signature.outputs.iter().map(Into::into).collect(),
+        properties: placement.map(properties).unwrap_or_default(),
     };
     Ok(Json(metadata).into_response())
 }
 
+/// `device`, and `nodes.<provider>` where it is known.
+fn properties(placement: Placement) -> BTreeMap<String, String> {
+    let nodes = placement.nodes.into_iter().map(|(provider, nodes)| (format!("nodes.{provider}"), nodes.to_string()));
+    nodes.chain([("device".to_owned(), placement.device)]).collect()
+}
+
 pub fn lookup(services: &ServiceTable, target: &Target) -> Result<Arc<dyn Infer>, InferError> {
+    lookup_placed(services, target).map(|(model, _)| model)
+}
+
+type Placed = (Arc<dyn Infer>, Option<Placement>);
+
+fn lookup_placed(services: &ServiceTable, target: &Target) -> Result<Placed, InferError> {
     let missing = |message| InferError::new(InferErrorKind::NotFound, message);
-    let model = services.model(&target.name).ok_or_else(|| {
+    let model = services.model_and_placement(&target.name).ok_or_else(|| {
         let known = names(&services.list());
         let known = if known.is_empty() { "no models".into() } else { known.join(", ") };
         missing(format!("unknown model {:?}; this host serves {known}", target.name))

@@ -74,7 +74,7 @@ impl Infer for Fake {
 }
 
 fn bare(name: &str, model: Arc<dyn Infer>) -> Service {
-    Service { name: name.into(), http: None, models: [(name.to_owned(), model)].into() }
+    Service { name: name.into(), http: None, models: [(name.to_owned(), model)].into(), placements: Default::default() }
 }
 
 fn services() -> ServiceTable {
@@ -84,7 +84,7 @@ fn services() -> ServiceTable {
     services.publish(bare("stuck", Fake::model(Behaviour::NeverAnswers(Arc::default()), &[("x", DType::Fp32)])));
     let one = || Fake::model(Behaviour::Identity, &[("x", DType::Fp32)]);
     let models = [("left".to_owned(), one()), ("ready".to_owned(), one())].into();
-    services.publish(Service { name: "eyes".into(), http: None, models });
+    services.publish(Service { name: "eyes".into(), http: None, models, placements: Default::default() });
     services
 }
 

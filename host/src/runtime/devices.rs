@@ -33,14 +33,16 @@ impl Choices {
         let Some(gpus) = gpus else { return Choices::listed(named, wish.required, machine) };
         let refuse = |reason: String| Error::new(ErrorKind::Unmet, format!("{NO_DRIVER}: {reason}"));
         let index = chosen(gpus, machine).map_err(refuse)?;
-        let mut devices: Vec<Device> = named
-            .iter()
-            .filter_map(|name| match name {
-                DeviceName::Cuda(own) => Some(Device::Cuda(own.unwrap_or(index))),
-                DeviceName::TensorRt(own) => Some(Device::TensorRt(own.unwrap_or(index))),
-                DeviceName::Auto | DeviceName::Cpu => None,
-            })
-            .collect();
+        let mut devices = Vec::new();
+        for name in named {
+            match name {
+                DeviceName::Cuda(own) => devices.push(Device::Cuda(number(own, index, machine).map_err(refuse)?)),
+                DeviceName::TensorRt(own) => {
+                    devices.push(Device::TensorRt(number(own, index, machine).map_err(refuse)?))
+                }
+                DeviceName::Auto | DeviceName::Cpu => {}
+            }
+        }
         if devices.is_empty() {
             devices = of_gpu(index, machine);
         }
@@ -48,12 +50,13 @@ impl Choices {
     }
 
     fn listed(named: &[DeviceName], required: bool, machine: &Accelerators) -> Result<Choices> {
+        let refuse = |reason: String| Error::new(ErrorKind::Unmet, reason);
         let mut devices = Vec::new();
         for name in named {
-            match *name {
+            match name {
                 DeviceName::Cpu => devices.push(Device::Cpu),
-                DeviceName::Cuda(index) => devices.push(Device::Cuda(index.unwrap_or(0))),
-                DeviceName::TensorRt(index) => devices.push(Device::TensorRt(index.unwrap_or(0))),
+                DeviceName::Cuda(gpu) => devices.push(Device::Cuda(number(gpu, 0, machine).map_err(refuse)?)),
+                DeviceName::TensorRt(gpu) => devices.push(Device::TensorRt(number(gpu, 0, machine).map_err(refuse)?)),
                 DeviceName::Auto if machine.gpus.is_empty() => devices.push(Device::Cpu),
                 DeviceName::Auto => devices.extend(of_gpu(0, machine).into_iter().chain([Device::Cpu])),
             }
@@ -87,6 +90,14 @@ fn of_gpu(index: u32, machine: &Accelerators) -> Vec<Device> {
     match machine.jetson {
         Some(_) => vec![Device::TensorRt(index), Device::Cuda(index)],
         None => vec![Device::Cuda(index)],
+    }
+}
+
+/// What the list says, else `otherwise`. A number is taken as it is: CUDA says whether there is such a GPU.
+fn number(gpu: &Option<String>, otherwise: u32, machine: &Accelerators) -> Result<u32, String> {
+    match gpu.as_deref() {
+        None => Ok(otherwise),
+        Some(gpu) => gpu.parse().or_else(|_| machine.find(gpu)),
     }
 }
 

@@ -143,7 +143,7 @@ impl Launcher {
     fn publish(&self, parts: &mut Parts, http: Option<Arc<dyn HttpService>>) {
         let models: BTreeMap<String, Arc<dyn Infer>> =
             parts.batchers.iter().map(|(name, batcher)| (name.clone(), batcher.clone() as Arc<dyn Infer>)).collect();
-        let service = Service { name: parts.name(), http, models };
+        let service = Service { name: parts.name(), http, models, placements: super::placements(&parts.devices) };
         for (name, batcher) in &parts.batchers {
             self.metrics.watch_model(&service.model_path(name), totals::source(batcher));
         }

@@ -48,7 +48,7 @@ use crate::container::devices::DeviceWish;
 use crate::container::runtime::ModelDevice;
 use crate::container::spec::Gpus;
 use crate::error::{Error, ErrorKind, Result};
-use crate::service::{HttpService, Service};
+use crate::service::{HttpService, Placement, Service};
 
 pub use launch::Launcher;
 pub use log::ContainerLog;
@@ -90,6 +90,18 @@ struct Loaded {
 struct LoadedModels {
     batchers: Vec<(String, Arc<Batcher>)>,
     devices: Vec<ModelDevice>,
+}
+
+impl LoadedModels {
+    fn placements(&self) -> BTreeMap<String, Placement> {
+        placements(&self.devices)
+    }
+}
+
+/// As the data plane tells it.
+fn placements(devices: &[ModelDevice]) -> BTreeMap<String, Placement> {
+    let of = |of: &ModelDevice| (of.model.clone(), Placement { device: of.device.clone(), nodes: of.nodes.clone() });
+    devices.iter().map(of).collect()
 }
 
 impl Runtime {
@@ -135,7 +147,9 @@ impl Runtime {
         workload.check()?;
         self.check_memory(workload.memory)?;
         let choices = self.choices(&DeviceWish::default(), None)?;
-        let LoadedModels { batchers, .. } = self.load_models(&workload.models, &choices)?;
+        let loaded = self.load_models(&workload.models, &choices)?;
+        let placements = loaded.placements();
+        let batchers = loaded.batchers;
         let models: BTreeMap<String, Arc<dyn Infer>> =
             batchers.iter().map(|(name, batcher)| (name.clone(), batcher.clone() as Arc<dyn Infer>)).collect();
         let sandbox = match &workload.component {
@@ -159,7 +173,7 @@ impl Runtime {
             None => None,
         };
         let http = sandbox.clone().map(|sandbox| sandbox as Arc<dyn HttpService>);
-        let service = Service { name: workload.name.as_str().into(), http, models };
+        let service = Service { name: workload.name.as_str().into(), http, models, placements };
         Ok((Started { service, batchers }, sandbox))
     }
 

@@ -42,7 +42,7 @@ pub struct Parts {
     start: Start,
     guest: Guest,
     pub batchers: Vec<(String, Arc<Batcher>)>,
-    devices: Vec<ModelDevice>,
+    pub devices: Vec<ModelDevice>,
     pub guarded: Option<Arc<dyn Guarded>>,
     pub ports: Vec<BoundPort>,
     pub listening: Vec<Box<dyn Listening>>,

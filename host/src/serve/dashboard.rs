@@ -32,6 +32,8 @@ pub struct ModelView {
     /// As the Open Inference Protocol finds it, e.g. `eyes/left`.
     pub name: String,
     pub platform: String,
+    /// E.g. `cuda:0`; empty where nobody told.
+    pub device: String,
     pub inputs: Vec<TensorView>,
     pub outputs: Vec<TensorView>,
 }
@@ -51,7 +53,8 @@ impl ServiceView {
             let signature = infer.signature();
             let name = service.model_path(model);
             let (inputs, outputs) = (tensors(&signature.inputs), tensors(&signature.outputs));
-            ModelView { name, platform: signature.platform.to_owned(), inputs, outputs }
+            let device = service.placements.get(model).map(|placement| placement.device.clone()).unwrap_or_default();
+            ModelView { name, platform: signature.platform.to_owned(), device, inputs, outputs }
         };
         ServiceView {
             name: service.name.to_string(),
@@ -123,7 +126,11 @@ fn write_service(html: &mut String, service: &ServiceView, host: &str) -> fmt::R
 
 fn write_model(html: &mut String, model: &ModelView, host: &str) -> fmt::Result {
     let path = format!("/v2/models/{}", PathSegment(&model.name));
-    write!(html, "<h3><a href=\"{path}\">{}</a></h3><p>{}</p><table>", Escaped(&model.name), Escaped(&model.platform))?;
+    write!(html, "<h3><a href=\"{path}\">{}</a></h3><p>{}", Escaped(&model.name), Escaped(&model.platform))?;
+    if !model.device.is_empty() {
+        write!(html, " on {}", Escaped(&model.device))?;
+    }
+    html.write_str("</p><table>")?;
     for (kind, tensors) in [("input", &model.inputs), ("output", &model.outputs)] {
         for tensor in tensors {
             let (name, datatype, shape) = (Escaped(&tensor.name), Escaped(&tensor.datatype), shape(&tensor.shape));
@@ -225,7 +232,7 @@ mod tests {
 
     fn model(name: &str, inputs: Vec<TensorView>) -> ModelView {
         let outputs = vec![tensor("scores", "FP32", &[None, Some(10)])];
-        ModelView { name: name.into(), platform: "onnx_onnxv1".into(), inputs, outputs }
+        ModelView { name: name.into(), platform: "onnx_onnxv1".into(), device: "cuda:0".into(), inputs, outputs }
     }
 
     #[test]
@@ -235,7 +242,9 @@ mod tests {
             ServiceView { name: "eyes".into(), url: Some("http://127.0.0.1:5000".into()), models: vec![digits] };
         let html = page(&DashboardView { url: None, services: vec![service] });
         assert!(html.contains(r#"<a href="http://127.0.0.1:5000/">http://127.0.0.1:5000</a>"#));
-        assert!(html.contains(r#"<a href="/v2/models/eyes%2Fdigits">eyes/digits</a>"#));
+        assert!(
+            html.contains(r#"<a href="/v2/models/eyes%2Fdigits">eyes/digits</a></h3><p>onnx_onnxv1 on cuda:0</p>"#)
+        );
         assert!(html.contains("<td>FP32</td><td>any × 3</td>"));
         assert!(html.contains("curl http://localhost:8000/v2/models/eyes%2Fdigits/infer -d"));
         assert!(page(&DashboardView::default()).contains("Nothing runs here yet."));

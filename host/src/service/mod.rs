@@ -38,6 +38,17 @@ pub struct Service {
     /// `None` for a bare model.
     pub http: Option<Arc<dyn HttpService>>,
     pub models: BTreeMap<String, Arc<dyn Infer>>,
+    /// By the same names; a model may be missing here.
+    pub placements: BTreeMap<String, Placement>,
+}
+
+/// What a model runs on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// E.g. `cuda:0`.
+    pub device: String,
+    /// How many of the graph's nodes each provider has; empty where the session does not tell.
+    pub nodes: BTreeMap<String, u64>,
 }
 
 impl Service {
@@ -79,16 +90,25 @@ impl ServiceTable {
     /// The model a client of the Open Inference Protocol means by `name`: a bare model's container name or
     /// model name first, then `container/model`, then a model name that only one container has.
     pub fn model(&self, name: &str) -> Option<Arc<dyn Infer>> {
+        self.model_and_placement(name).map(|(model, _)| model)
+    }
+
+    /// [`ServiceTable::model`], and what it runs on.
+    pub fn model_and_placement(&self, name: &str) -> Option<(Arc<dyn Infer>, Option<Placement>)> {
         let table = self.read();
+        let of = |service: &Service, (name, model): (&String, &Arc<dyn Infer>)| {
+            (model.clone(), service.placements.get(name).cloned())
+        };
         if let Some(service) = table.get(name)
-            && let Some(model) = service.models.get(name).or_else(|| only(service.models.values()))
+            && let Some(found) = service.models.get_key_value(name).or_else(|| only(service.models.iter()))
         {
-            return Some(model.clone());
+            return Some(of(service, found));
         }
         if let Some((container, model)) = name.split_once('/') {
-            return table.get(container)?.models.get(model).cloned();
+            let service = table.get(container)?;
+            return service.models.get_key_value(model).map(|found| of(service, found));
         }
-        only(table.values().filter_map(|service| service.models.get(name))).cloned()
+        only(table.values().filter_map(|service| Some(of(service, service.models.get_key_value(name)?))))
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<Arc<str>, Arc<Service>>> {
