@@ -1,6 +1,6 @@
 //! `wharf completion`: completions for a shell.
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory};
@@ -18,7 +18,10 @@ pub struct Completion {
 
 impl Completion {
     pub fn execute(self) -> Result<ExitCode> {
-        clap_complete::generate(self.shell, &mut Cli::command(), "wharf", &mut io::stdout());
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "wharf", &mut script);
+        // A reader that has seen enough (`wharf completion bash | head`) is no failure.
+        let _ = io::stdout().write_all(&script);
         Ok(ExitCode::SUCCESS)
     }
 }
