@@ -4,38 +4,18 @@
 
 mod support;
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::OnceLock;
 
 use support::daemon::{TestDaemon, context, context_of, run_with_input};
-use support::guests::{fixture, read_source, skip, source};
+use support::guests::{fixture, skip, source};
+use support::python::venv;
 
-const REQUIREMENTS: &str = "host/tests/docker_sdk-requirements.txt";
-
-/// Python with the SDK, or what went wrong when it was installed. In a venv that later runs find ready.
+/// Python with the SDK, or what went wrong when it was installed.
 fn python() -> &'static Result<PathBuf, String> {
     static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("docker-sdk");
-        let (stamp, program) = (venv.join("requirements.txt"), venv.join("bin/python"));
-        let wanted = read_source(REQUIREMENTS);
-        if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
-            return Ok(program);
-        }
-        step(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
-        let mut pip = Command::new(&program);
-        step(pip.args(["-m", "pip", "install", "-q", "--disable-pip-version-check", "-r"]).arg(source(REQUIREMENTS)))?;
-        fs::write(&stamp, wanted).unwrap();
-        Ok(program)
-    })
-}
-
-fn step(command: &mut Command) -> Result<(), String> {
-    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {said}")) }
+    PYTHON.get_or_init(|| venv("docker-sdk", "host/tests/docker_sdk-requirements.txt"))
 }
 
 #[track_caller]

@@ -399,7 +399,8 @@ fn the_limits_are_the_flags_defaults() {
         let default = about.split_once("[default: ").unwrap().1.split_once(']').unwrap().0;
         // `64 MiB` is written `64m`, `10 s` is `10s`.
         let shown = unit.replace_all(cells[2], "").replace("MiB", "m").replace("GiB", "g");
-        assert_eq!(shown, default, "{flag}");
+        // `1, or what the image says`
+        assert_eq!(Some(shown.as_str()), default.split(',').next(), "{flag}");
         compared += 1;
     }
     assert!(compared >= 9, "{compared}");

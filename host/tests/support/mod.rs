@@ -11,6 +11,7 @@
 //! - [`http`]: requests, whole or broken, and answers, whole or cut short
 //! - [`guests`]: where the built guests and the models are
 //! - [`pictures`]: pictures that were never taken: bombs, and tiles enlarged and inverted
+//! - [`python`]: an interpreter with the packages that a test asks for
 //! - [`browser`]: headless Chromium over its debugging pipe
 
 #![allow(dead_code, reason = "each test program uses a part of this")]
@@ -25,6 +26,7 @@ pub mod guests;
 pub mod host;
 pub mod http;
 pub mod pictures;
+pub mod python;
 pub mod registry;
 pub mod traffic;
 
