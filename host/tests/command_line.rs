@@ -232,6 +232,19 @@ fn bash_completes_a_verb() {
 }
 
 #[test]
+fn every_verb_has_a_manual_page() {
+    let scratch = Scratch::new();
+    let folder = scratch.0.join("man1");
+    ends(&run(&mut wharf(&["manual", folder.to_str().unwrap()])), 0, &[]);
+    for (page, words) in [("wharf.1", ".SH"), ("wharf-serve.1", "TARGET"), ("wharf-container-ls.1", "quiet")] {
+        let text = std::fs::read_to_string(folder.join(page)).unwrap();
+        assert!(text.contains(words), "{page}:\n{text}");
+    }
+    let help = run(&mut wharf(&["--help"]));
+    assert!(!help.stdout.contains("manual"), "packages use it, people do not: {}", help.stdout);
+}
+
+#[test]
 fn a_reader_that_leaves_is_no_failure() {
     let ended =
         run(Command::new("sh").args(["-c", &format!("{WHARF} doctor | head -c 1; {WHARF} --help | head -c 1")]));

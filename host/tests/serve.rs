@@ -7,6 +7,7 @@ mod support;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -282,6 +283,37 @@ fn the_stop_timeout_cuts_what_does_not_finish() {
     assert_eq!(host.wait().code(), Some(0));
     host.log().wait_for("warning", |line| line.message() == "stopped: requests still open were cut");
     assert!(slow.answer().is_err());
+}
+
+// ---- under a service manager ----
+
+#[test]
+fn a_service_manager_hears_of_start_life_and_end() {
+    let scratch = Scratch::new();
+    let path = scratch.0.join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(support::PATIENCE)).unwrap();
+    let hears = || {
+        let mut buffer = [0; 256];
+        let read = manager.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..read]).into_owned()
+    };
+    let mut command = Command::new(WHARF);
+    command.args(["serve", "--http", "127.0.0.1:0", "--log-format", "json", "--data"]).arg(scratch.0.join("data"));
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "20000");
+    let mut host = TestHost::start(&mut command);
+    assert_eq!(hears(), "STATUS=starting containers");
+    assert_eq!(hears(), format!("READY=1\nSTATUS=answering on {}", host.http().0));
+    for _ in 0..3 {
+        assert_eq!(hears(), "WATCHDOG=1");
+    }
+    host.signal("TERM");
+    while let heard = hears()
+        && heard != "STOPPING=1\nSTATUS=finishing open requests"
+    {
+        assert_eq!(heard, "WATCHDOG=1");
+    }
+    assert_eq!(host.wait().code(), Some(0));
 }
 
 // ---- the cache of compiled components ----

@@ -1,11 +1,13 @@
 //! `cargo xtask <task>`: everything the repository asks of a developer or of CI, as one small program.
 //!
 //! One file per task. The supporting files: `tree` (where things lie), `step` (headlines and child programs),
-//! `prerequisites` (what the machine must have), `toolchain` (which compiler builds the guests).
+//! `prerequisites` (what the machine must have), `toolchain` (which compiler builds the guests), `trial` (a host on trial).
 
 #![expect(clippy::print_stdout, reason = "a task's result is what it prints")]
 
+mod aarch64;
 mod bench;
+mod dist;
 mod gpu;
 mod guests;
 mod layout;
@@ -19,6 +21,7 @@ mod summary;
 mod test;
 mod toolchain;
 mod tree;
+mod trial;
 mod wheel;
 
 use std::process::ExitCode;
@@ -41,6 +44,12 @@ Parts of the above
   doctor            check that this machine has what the tasks need, and say what to install
   bench [ARGS]      measure Wharf against a native server in the same run (ARGS go to `wharf-bench`)
 
+To ship it
+  dist [--deb]      the release archive (and the Debian package) in <target>/wharf/dist; --prebuilt PATH packs a program
+                    that was built already
+  test-dist         make both, unpack or install them elsewhere, and run what comes out (takes what `dist` takes)
+  test-aarch64      cross-build the host and let it answer a picture under qemu-user; says what the machine lacks
+
 Where things go: <target>/wharf/<example>/{<example>.wasm, models/, Dockerfile}, <target>/wharf/compose/,
 <target>/wharf/fixtures/*.wasm, <target>/wharf/lib/ and <target>/wharf/lib-gpu/, where <target> is cargo's target folder (CARGO_TARGET_DIR is honoured). Nothing is fetched twice.
 
@@ -48,18 +57,23 @@ Environment
   ORT_DYLIB_PATH          use this ONNX Runtime library instead of the pinned one
   WHARF_GUEST_TOOLCHAIN   `rustup` or `debian`: which compiler builds the guests (default: whichever is installed,
                           else rustup's wasm target, else Debian's packages)
+  SOURCE_DATE_EPOCH       the time of all files in what `dist` makes (default: that of the commit)
+  WHARF_QEMU              the emulator for `test-aarch64`, version 10 or later
   WHARF_REQUIRE=1         tests that would be skipped on this machine fail instead (CI sets it)
 ";
 
 type Task = fn(&Tree, &[String]) -> anyhow::Result<()>;
 
-const TASKS: [(&str, Task); 6] = [
+const TASKS: [(&str, Task); 9] = [
     ("serve", serve::run),
     ("test", test::run),
     ("guests", guests::run),
     ("onnxruntime", onnxruntime::run),
     ("doctor", prerequisites::run),
     ("bench", bench::run),
+    ("dist", dist::run),
+    ("test-dist", dist::proof::run),
+    ("test-aarch64", aarch64::run),
 ];
 
 /// Exit code for a command line we do not understand, as getopt programs have it.

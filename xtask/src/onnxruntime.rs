@@ -10,6 +10,8 @@ use crate::wheel::Wheel;
 use crate::{gpu, prerequisites, step};
 
 pub const VERSION: &str = "1.31.1";
+/// What the wheel says of itself and of the code in it.
+pub const LICENCES: [&str; 2] = ["LICENSE", "ThirdPartyNotices.txt"];
 
 const WHEELS: [Wheel; 2] = [
     Wheel {
@@ -71,6 +73,30 @@ pub fn library(tree: &Tree) -> Result<PathBuf> {
 /// `libonnxruntime.so.1.31.1`, without the providers' shell that a CPU has no use for.
 fn is_core(file: &Path) -> bool {
     file.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("libonnxruntime.so."))
+}
+
+/// A folder with the pinned library for an architecture, its licence and its notices. Fetched once.
+pub fn with_licences(tree: &Tree, architecture: &str) -> Result<PathBuf> {
+    let folder = tree.target().join(format!("onnxruntime-{VERSION}-{architecture}"));
+    // It gets this name once it is complete.
+    if folder.is_dir() {
+        step::note(format_args!("{} is there", folder.display()));
+        return Ok(folder);
+    }
+    let scratch = tree.target().join(format!("onnxruntime-{}", std::process::id()));
+    let fresh = tree.target().join(format!("onnxruntime-{}.part", std::process::id()));
+    let wanted = |file: &Path| is_core(file) || LICENCES.iter().any(|name| file.ends_with(name));
+    let unpacked = wheel_for("linux", architecture)?.unpack(&scratch, &fresh, wanted);
+    // Best effort: a scratch folder left behind costs space only.
+    let _ = fs::remove_dir_all(&scratch);
+    unpacked?;
+    fs::rename(&fresh, &folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// The file in such a folder.
+pub fn library_in(folder: &Path) -> PathBuf {
+    folder.join(format!("libonnxruntime.so.{VERSION}"))
 }
 
 fn wheel_for(system: &str, architecture: &str) -> Result<&'static Wheel> {

@@ -1,7 +1,9 @@
 //! Every environment variable the host reads, with its meaning. Read here and nowhere else.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Where images, containers and caches live.
 pub const DATA: &str = "WHARF_DATA";
@@ -23,6 +25,11 @@ pub const HTTP: &str = "WHARF_HTTP";
 pub const BIND: &str = "WHARF_BIND";
 /// Filter of the host's log, e.g. `debug` or `wharf=debug`.
 pub const LOG: &str = "WHARF_LOG";
+/// Where a service manager such as systemd wants to hear of the host: `sd_notify(3)`.
+pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+/// How long it lets the host be silent, in microseconds, and which process it means: `sd_watchdog_enabled(3)`.
+pub const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
+pub const WATCHDOG_PID: &str = "WATCHDOG_PID";
 
 /// Set to anything: no colours.
 pub const NO_COLOR: &str = "NO_COLOR";
@@ -61,6 +68,17 @@ pub fn docker_config() -> PathBuf {
 
 pub fn onnxruntime() -> Option<PathBuf> {
     path(ONNXRUNTIME)
+}
+
+pub fn notify_socket() -> Option<OsString> {
+    env::var_os(NOTIFY_SOCKET).filter(|value| !value.is_empty())
+}
+
+/// `None` too where another process is meant: these variables are inherited.
+pub fn watchdog() -> Option<Duration> {
+    let number = |name| env::var(name).ok()?.parse::<u64>().ok();
+    let meant = env::var_os(WATCHDOG_PID).is_none() || number(WATCHDOG_PID) == Some(u64::from(std::process::id()));
+    number(WATCHDOG_USEC).filter(|microseconds| meant && *microseconds > 0).map(Duration::from_micros)
 }
 
 pub fn executable() -> Option<PathBuf> {

@@ -9,7 +9,7 @@ const COMMON: &[&str] =
     &["run", "exec", "ps", "build", "compose", "pull", "push", "images", "login", "logout", "version", "info"];
 
 /// Wharf's own, which docker has not.
-pub const OWN: &[&str] = &["serve", "health", "new", "doctor", "componentize", "completion"];
+pub const OWN: &[&str] = &["serve", "health", "new", "doctor", "componentize", "completion", "manual"];
 
 /// The command line with its verbs in groups.
 pub fn command() -> Command {
@@ -58,7 +58,7 @@ mod tests {
         let text = command().render_help().to_string();
         let mut built = Cli::command();
         built.build();
-        for verb in built.get_subcommands().filter(|verb| verb.get_name() != "help") {
+        for verb in built.get_subcommands().filter(|verb| verb.get_name() != "help" && !verb.is_hide_set()) {
             let shown = text.lines().filter(|line| line.split_whitespace().next() == Some(verb.get_name())).count();
             assert_eq!(shown, 1, "{}:\n{text}", verb.get_name());
         }

@@ -1,7 +1,7 @@
 //! The command line: one file per verb or family of verbs, which turns what was typed into what it means. stdout is
 //! data, stderr is talk.
 //!
-//! Verbs that need no daemon: [`serve`], [`health`], [`doctor`], [`componentize`], [`new`], [`completion`]. All others
+//! Verbs that need no daemon: [`serve`], [`health`], [`doctor`], [`componentize`], [`new`], [`completion`], [`manual`]. All others
 //! ([`verbs`] lists them) are a client of the Docker Engine API, and know of the host only what that says:
 //!
 //! - [`client`], [`stream`], [`session`]: the connection, what comes over it, a person at a container
@@ -32,6 +32,7 @@ pub mod json;
 pub mod lifecycle;
 pub mod login;
 pub mod look;
+pub mod manual;
 pub mod new;
 pub mod objects;
 pub mod prune;
@@ -76,6 +77,8 @@ enum Verb {
     Componentize(componentize::Componentize),
     New(new::New),
     Completion(completion::Completion),
+    #[command(hide = true)]
+    Manual(manual::Manual),
 }
 
 /// Run the program; returns its exit code.
@@ -93,6 +96,7 @@ pub fn main() -> ExitCode {
         Verb::Componentize(verb) => verb.execute(),
         Verb::New(verb) => verb.execute(),
         Verb::Completion(verb) => verb.execute(),
+        Verb::Manual(verb) => verb.execute(),
     };
     exit::code(result)
 }

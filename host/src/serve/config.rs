@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::console::Printer;
+use super::notify::Supervisor;
 use super::telemetry::LogFormat;
 pub use crate::container::devices::{DeviceList, DeviceWish, gpu_memory};
 use crate::error::{Error, Result};
@@ -43,6 +44,8 @@ pub struct ServeConfig {
     pub control: Option<Control>,
     /// Whether terminals may be written to in colour.
     pub coloured: bool,
+    /// Who is told when the host is ready and that it lives.
+    pub supervisor: Option<Supervisor>,
     /// Done once everything answers; its end is the host's.
     pub when_ready: Option<WhenReady>,
 }

@@ -9,7 +9,7 @@
 //! - [`host_port`]: the host's own port: Open Inference Protocol, metrics, [`dashboard`]; [`board`]: what that shows
 //! - [`console`]: workloads' lines on the terminal, or as JSON
 //! - [`telemetry`]: the host's own log
-//! - [`shutdown`]: the signals that end it
+//! - [`shutdown`]: the signals that end it; [`notify`]: what a service manager is told
 //! - [`doctor`]: what this machine can run, and why not the rest
 
 pub mod board;
@@ -21,6 +21,7 @@ pub mod dashboard;
 pub mod doctor;
 pub mod host;
 pub mod host_port;
+pub mod notify;
 pub mod shutdown;
 pub mod target;
 pub mod telemetry;
@@ -38,6 +39,7 @@ use config::{Foreground, ServeConfig};
 use console::Printer;
 use daemon::Daemon;
 use host::Host;
+use notify::Notifier;
 use shutdown::Signals;
 use workloads::Workloads;
 
@@ -47,6 +49,7 @@ use workloads::Workloads;
 pub async fn run(mut config: ServeConfig) -> Result<ExitCode> {
     let started = Instant::now();
     let signals = Signals::install()?;
+    let manager = Notifier::open(config.supervisor.as_ref());
     let (lines, received) = crate::runtime::log::channel();
     let console = console::spawn(received, config.log_format, config.coloured)?;
     let host = Host::start(&config)?;
@@ -60,13 +63,17 @@ pub async fn run(mut config: ServeConfig) -> Result<ExitCode> {
     let workloads = Workloads::start(&config, &host, &lines, &mut running, &draining).await?;
     let board = Board::new(&host, &workloads, daemon.as_ref());
     let port = host_port::bind(config.http, &host, &config.limits, board).await?;
-    tracing::info!(name = "host", address = %port.address(), "listening");
+    let address = port.address();
+    tracing::info!(name = "host", %address, "listening");
     running.spawn(port.serve(draining.clone()));
     if let Some(daemon) = &daemon {
         daemon.serve(&mut running, draining.clone())?;
+        manager.status("starting containers").await;
         daemon.restore().await;
     }
     tracing::info!(milliseconds = started.elapsed().as_millis() as u64, "ready");
+    manager.ready(&format!("answering on {address}")).await;
+    manager.beat();
     let foreground = config.when_ready.take().map(|task| {
         let (stop, stopping) = watch::channel(false);
         (stop, tokio::spawn(task(Foreground { stopping, printer: Printer::new(lines.clone()) })))
@@ -76,6 +83,7 @@ pub async fn run(mut config: ServeConfig) -> Result<ExitCode> {
     let grace = if hurried { Duration::ZERO } else { config.stop_timeout };
     tracing::info!(seconds = grace.as_secs(), "draining: no new requests; a second signal stops at once");
     drain.send_replace(true);
+    manager.stopping().await;
     let stopped = async {
         if let Some(daemon) = &daemon {
             daemon.stop(grace).await;

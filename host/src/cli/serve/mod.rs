@@ -23,6 +23,7 @@ use crate::ingress::Limits;
 use crate::model::library::Search;
 use crate::runtime::Workload;
 use crate::serve::config::{self, Control, DeviceList, DeviceWish, Publish, ServeConfig, WhenReady};
+use crate::serve::notify::Supervisor;
 use crate::serve::target;
 use crate::serve::telemetry::{self, LogFormat};
 
@@ -254,6 +255,7 @@ impl Serve {
             stop_timeout: limits.stop_timeout,
             control: daemon.then_some(Control { socket }),
             coloured: environment::wants_colour(),
+            supervisor: supervisor(),
             when_ready,
         })
     }
@@ -406,6 +408,11 @@ pub fn search(explicit: Option<PathBuf>, data: &std::path::Path) -> Search {
         executable: environment::executable(),
         data: Some(data.to_owned()),
     }
+}
+
+/// The service manager that started the host, if one did.
+fn supervisor() -> Option<Supervisor> {
+    environment::notify_socket().map(|socket| Supervisor { socket, watchdog: environment::watchdog() })
 }
 
 /// `NAME=VALUE`, or `NAME` with this process's value; a name that is not set here is left out, as docker does.
