@@ -62,6 +62,17 @@ pub fn build(tree: &Tree) -> Result<()> {
     python_guest::build_all(tree, &tree.root().join(EXAMPLES))
 }
 
+/// The folder of servable examples: the one that `WHARF_GUESTS` names, as for the tests, else built here.
+pub fn ready(tree: &Tree) -> Result<PathBuf> {
+    match std::env::var_os("WHARF_GUESTS").filter(|path| !path.is_empty()) {
+        Some(own) => {
+            step::note(format_args!("{} (WHARF_GUESTS)", PathBuf::from(&own).display()));
+            Ok(PathBuf::from(own))
+        }
+        None => build(tree).map(|()| tree.layout()),
+    }
+}
+
 /// Lays the compose example out: the file, a picture to try it with, and beside them what its services are built from.
 fn compose(tree: &Tree) -> Result<()> {
     let (examples, place) = (tree.root().join(EXAMPLES), tree.example(COMPOSE_EXAMPLE));

@@ -26,10 +26,10 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// Starts `command` (a host's program, perhaps behind an emulator) with the digits example and nothing in its
-    /// environment; `data` is where it may write.
-    pub fn start(mut command: Command, tree: &Tree, data: &Path) -> Result<Trial> {
-        command.env_clear().arg("serve").arg(tree.example("digits"));
+    /// Starts `command` (a host's program, perhaps behind an emulator) with the digits example of `guests` and nothing in
+    /// its environment; `data` is where it may write.
+    pub fn start(mut command: Command, guests: &Path, data: &Path) -> Result<Trial> {
+        command.env_clear().arg("serve").arg(guests.join("digits"));
         command.args(["-p", "127.0.0.1:0:5000", "--http", "127.0.0.1:0", "--log-format", "json", "--data"]).arg(data);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("cannot start the host")?;
@@ -116,8 +116,7 @@ mod tests {
     fn a_host_that_ends_before_it_is_ready_is_reported_with_its_words() {
         let mut command = Command::new("sh");
         command.args(["-c", "echo no library; exit 1"]);
-        let tree = Tree::locate().unwrap();
-        let error = Trial::start(command, &tree, Path::new("unused")).err().unwrap().to_string();
+        let error = Trial::start(command, Path::new("unused"), Path::new("unused")).err().unwrap().to_string();
         assert!(error.contains("no library"), "{error}");
     }
 }

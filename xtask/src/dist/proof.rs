@@ -20,11 +20,11 @@ const INCLUDED: &str = "libstdc++6,adduser";
 pub fn run(tree: &Tree, arguments: &[String]) -> Result<()> {
     let wishes = Wishes { deb: has("dpkg-deb"), ..wishes(arguments)? };
     let mut steps = Steps::new(9);
-    steps.run("guests", || guests::build(tree))?;
+    let guests = steps.run("guests", || guests::ready(tree))?;
     let made = make(tree, &wishes, &mut steps)?;
     let scratch = Scratch::new(tree)?;
     let root = steps.run("archive: unpack and check", || unpack(&made.archive, &scratch.0))?;
-    steps.run("archive: serve a digit from it", || serve(tree, &root, &scratch.0))?;
+    steps.run("archive: serve a digit from it", || serve(tree, &guests, &root, &scratch.0))?;
     steps.run("install.sh", || install(&root, &scratch.0))?;
     steps.run("Debian package", || debian(tree, &made))
 }
@@ -59,7 +59,7 @@ fn unpack(made: &Path, scratch: &Path) -> Result<PathBuf> {
     Ok(scratch.join(name))
 }
 
-fn serve(tree: &Tree, root: &Path, scratch: &Path) -> Result<()> {
+fn serve(tree: &Tree, guests: &Path, root: &Path, scratch: &Path) -> Result<()> {
     let data = scratch.join("data");
     let mut doctor = Command::new("./bin/wharf");
     // An empty environment: what it needs it must find beside itself.
@@ -67,7 +67,7 @@ fn serve(tree: &Tree, root: &Path, scratch: &Path) -> Result<()> {
     step::run(&mut doctor).context("the unpacked program does not find its library")?;
     let mut program = Command::new("./bin/wharf");
     program.current_dir(root);
-    let trial = Trial::start(program, tree, &data)?;
+    let trial = Trial::start(program, guests, &data)?;
     trial.recognises(tree)?;
     trial.stop()
 }
