@@ -14,11 +14,13 @@ mod layout;
 mod onnxruntime;
 mod prerequisites;
 mod python_guest;
+mod sbom;
 mod serve;
 mod step;
 mod strays;
 mod summary;
 mod test;
+mod test_images;
 mod toolchain;
 mod tree;
 mod trial;
@@ -50,6 +52,12 @@ To ship it
   test-dist         make both, unpack or install them elsewhere, and run what comes out (takes what `dist` takes)
   test-aarch64      cross-build the host and let it answer a picture under qemu-user; says what the machine lacks
 
+Container images of the host (Dockerfiles/)
+  test-images       lint, build and run them with hadolint, buildah and podman, as root; says what it skipped.
+                    --lint: only that. --wharf FILE, --wharf-arm64 FILE: a program that is built already
+  sbom --target TRIPLE --onnxruntime PINS.txt|VERSION
+                    print what the program is made of, as CycloneDX JSON
+
 Where things go: <target>/wharf/<example>/{<example>.wasm, models/, Dockerfile}, <target>/wharf/compose/,
 <target>/wharf/fixtures/*.wasm, <target>/wharf/lib/ and <target>/wharf/lib-gpu/, where <target> is cargo's target folder (CARGO_TARGET_DIR is honoured). Nothing is fetched twice.
 
@@ -64,7 +72,7 @@ Environment
 
 type Task = fn(&Tree, &[String]) -> anyhow::Result<()>;
 
-const TASKS: [(&str, Task); 9] = [
+const TASKS: [(&str, Task); 11] = [
     ("serve", serve::run),
     ("test", test::run),
     ("guests", guests::run),
@@ -74,6 +82,8 @@ const TASKS: [(&str, Task); 9] = [
     ("dist", dist::run),
     ("test-dist", dist::proof::run),
     ("test-aarch64", aarch64::run),
+    ("sbom", sbom::run),
+    ("test-images", test_images::run),
 ];
 
 /// Exit code for a command line we do not understand, as getopt programs have it.
