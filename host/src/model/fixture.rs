@@ -24,3 +24,17 @@ pub fn folder(name: &str) -> PathBuf {
     std::fs::create_dir_all(&folder).unwrap();
     folder
 }
+
+/// A shared object made of C source by the system's `cc`, which needs the libraries `needs` of the same folder.
+pub fn shared_object(folder: &std::path::Path, name: &str, source: &str, needs: &[&str]) -> PathBuf {
+    let path = folder.join(name);
+    let code = folder.join(format!("{name}.c"));
+    std::fs::write(&code, source).unwrap();
+    let mut cc = std::process::Command::new("cc");
+    // Kept though nothing of theirs is used, as the providers' own libraries are.
+    cc.args(["-shared", "-fPIC", "-Wl,--no-as-needed", "-o"]).arg(&path).arg(&code);
+    cc.arg(format!("-Wl,-soname,{name}")).arg("-L").arg(folder);
+    cc.args(needs.iter().map(|need| format!("-l:{need}")));
+    assert!(cc.status().expect("a C compiler (cc) is needed for this test").success());
+    path
+}

@@ -18,6 +18,7 @@ use wharf_tensor::infer::Signature;
 
 use super::device::Device;
 use super::environment::OnnxRuntime;
+use super::options::{CudaOptions, TensorRtOptions};
 use super::session::ModelSession;
 use super::signature;
 use crate::error::{Error, ErrorKind, Result};
@@ -196,7 +197,7 @@ impl Recipe {
     }
 
     fn builder(&self, width: Width, level: GraphOptimizationLevel) -> Result<SessionBuilder> {
-        let providers = self.device.providers();
+        let providers = super::register::dispatches(self.device, &CudaOptions::default(), &TensorRtOptions::default());
         let refused = |error: ort::Error<SessionBuilder>| self.refused(error.into(), None);
         let builder = Session::builder(&self.runtime.environment).map_err(|error| self.refused(error, None))?;
         let mut builder = builder.with_optimization_level(level).map_err(refused)?;

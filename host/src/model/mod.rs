@@ -5,7 +5,9 @@
 //!
 //! - [`library`]: where the shared library is; one error that says how to get it
 //! - [`environment`]: the one process-wide ONNX Runtime environment and its thread pool
-//! - [`device`]: where a session runs
+//! - [`device`]: where a session runs, what was asked for
+//! - [`machine`], [`driver`]: what this machine has; [`preflight`], [`elf`]: whether a provider's libraries load
+//! - [`plan`]: from the wish to the device, or to the reason why not; [`options`]: what the providers are told
 //! - [`load`]: a file to a session; the cache of optimised models
 //! - [`store`]: loaded models, shared by content
 //! - [`lanes`]: who may use which session when
@@ -16,10 +18,17 @@
 pub mod convert;
 pub mod counters;
 pub mod device;
+pub mod driver;
+mod elf;
 pub mod environment;
 pub mod lanes;
 pub mod library;
 pub mod load;
+pub mod machine;
+pub mod options;
+pub mod plan;
+pub mod preflight;
+pub mod register;
 pub mod session;
 pub mod signature;
 pub mod store;
@@ -29,6 +38,9 @@ pub mod watchdog;
 pub(crate) mod fixture;
 
 pub use counters::Counters;
-pub use device::Device;
+pub use device::{Device, Strictness, Wish};
 pub use environment::OnnxRuntime;
+pub use machine::Machine;
+pub use plan::{Placing, Plan};
+pub use preflight::Readiness;
 pub use store::{LoadedModel, ModelStore};

@@ -1,0 +1,159 @@
+//! From what was asked for and what is here to where a model runs. Pure: no file, no library, no clock.
+
+use super::device::{Choice, Device, Gpu, Strictness, Wish};
+use super::machine::{Driver, Machine};
+use super::options::{CudaOptions, TensorRtOptions};
+use super::preflight::{Missing, Provider, Readiness};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Where a model runs, and why not elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub device: Device,
+    /// To be registered with ONNX Runtime, first choice first; the CPU is always there and not listed.
+    pub providers: Vec<Provider>,
+    /// What would have been preferred, each with the reason why it cannot be had: `cuda:0: libcublas.so.13 (…)`.
+    pub fell_back: Vec<String>,
+    /// Where to go if the device refuses when it is used, in order. Ends with the CPU under [`Strictness::Prefer`].
+    pub alternatives: Vec<Device>,
+    pub strictness: Strictness,
+}
+
+/// A plan and what its providers are told. Models loaded with equal ones share their sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placing {
+    pub plan: Plan,
+    pub cuda: CudaOptions,
+    pub tensorrt: TensorRtOptions,
+}
+
+impl Device {
+    /// The providers of a session on this device, first choice first; the CPU is implied.
+    pub fn providers(self) -> Vec<Provider> {
+        match self {
+            Device::Cpu => Vec::new(),
+            Device::Cuda(_) => vec![Provider::Cuda],
+            Device::TensorRt(_) => vec![Provider::TensorRt, Provider::Cuda],
+        }
+    }
+
+    /// CUDA's number of the GPU.
+    pub fn gpu(self) -> Option<u32> {
+        match self {
+            Device::Cpu => None,
+            Device::Cuda(index) | Device::TensorRt(index) => Some(index),
+        }
+    }
+}
+
+impl Plan {
+    /// The CPU, without a word: what a host does that was asked for nothing.
+    pub fn cpu() -> Plan {
+        Plan::default()
+    }
+
+    fn on(device: Device, strictness: Strictness) -> Plan {
+        Plan { device, providers: device.providers(), strictness, ..Plan::default() }
+    }
+
+    /// The plan after its device refused: the next alternative, and the reason on record. `None` when none is left.
+    pub fn next(&self, reason: &str) -> Option<Plan> {
+        let (device, rest) = self.alternatives.split_first()?;
+        let mut next = Plan::on(*device, self.strictness);
+        next.alternatives = rest.to_vec();
+        next.fell_back.clone_from(&self.fell_back);
+        next.fell_back.push(format!("{}: {reason}", self.device));
+        Some(next)
+    }
+}
+
+/// Decide.
+///
+/// - [`Wish::Auto`] is TensorRT, CUDA, CPU on a Jetson; CUDA, CPU on any other machine with an NVIDIA GPU (an Arm
+///   server's counts, where the library was built for it); else the CPU alone, about which nothing is said.
+/// - [`Strictness::Prefer`] ends on the CPU whether or not it is listed.
+/// - [`Strictness::Require`] takes what is listed and nothing else; under `auto`, the CPU only where there is no GPU.
+///
+/// # Errors
+///
+/// [`ErrorKind::Unmet`] where a required device cannot be had: it says which and why, and names what to install.
+pub fn plan(wish: &Wish, strictness: Strictness, machine: &Machine, readiness: &Readiness) -> Result<Plan> {
+    let mut usable = Vec::new();
+    let mut refused = Vec::new();
+    for choice in choices(wish, strictness, machine) {
+        match device(&choice, machine, readiness) {
+            Ok(device) if usable.is_empty() || !usable.contains(&device) => usable.push(device),
+            Ok(_) => (),
+            // After the one that is taken, nobody asks.
+            Err(_) if !usable.is_empty() => (),
+            Err(reason) => refused.push(format!("{choice}: {reason}")),
+        }
+    }
+    let Some((device, alternatives)) = usable.split_first() else {
+        let list = refused.join("; ");
+        let message = format!("device {wish} is required and cannot be had: {list}");
+        return Err(Error::new(ErrorKind::Unmet, message));
+    };
+    let mut plan = Plan::on(*device, strictness);
+    plan.alternatives = alternatives.to_vec();
+    plan.fell_back = refused;
+    Ok(plan)
+}
+
+/// What to try, in order.
+fn choices(wish: &Wish, strictness: Strictness, machine: &Machine) -> Vec<Choice> {
+    let accelerated = |gpu: &Gpu| {
+        let tensorrt = machine.jetson.is_some().then(|| Choice::TensorRt(gpu.clone()));
+        tensorrt.into_iter().chain([Choice::Cuda(gpu.clone())]).collect::<Vec<_>>()
+    };
+    let mut choices = match wish {
+        Wish::Auto if machine.jetson.is_none() && machine.gpus.is_empty() => vec![Choice::Cpu],
+        Wish::Auto => accelerated(&Gpu::Any),
+        Wish::Accelerated(gpu) => accelerated(gpu),
+        Wish::List(choices) => choices.clone(),
+    };
+    if strictness == Strictness::Prefer && !choices.contains(&Choice::Cpu) {
+        choices.push(Choice::Cpu);
+    }
+    choices
+}
+
+/// The error is one clause.
+fn device(choice: &Choice, machine: &Machine, readiness: &Readiness) -> Result<Device, String> {
+    let (gpu, needs): (&Gpu, &[&Result<(), Vec<Missing>>]) = match choice {
+        Choice::Cpu => return Ok(Device::Cpu),
+        Choice::Cuda(gpu) => (gpu, &[&readiness.cuda]),
+        // What TensorRT cannot take runs on CUDA.
+        Choice::TensorRt(gpu) => (gpu, &[&readiness.tensorrt, &readiness.cuda]),
+    };
+    let found = machine.find(gpu);
+    if let Driver::Absent(reason) = &machine.driver {
+        let what = if found.is_ok() { "the NVIDIA driver does not answer" } else { "no NVIDIA GPU that can be used" };
+        let hint = match &machine.jetson {
+            Some(_) => "; in a container, start it with `--runtime nvidia`",
+            None if found.is_ok() => "; in a container, start it with `--gpus all`",
+            None => "",
+        };
+        return Err(format!("{what}: {reason}{hint}"));
+    }
+    let found = found?;
+    let mut missing: Vec<&Missing> = Vec::new();
+    for library in needs.iter().filter_map(|need| need.as_ref().err()).flatten() {
+        if !missing.contains(&library) {
+            missing.push(library);
+        }
+    }
+    if !missing.is_empty() {
+        let list = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", and ");
+        return Err(format!("missing: {list}"));
+    }
+    readiness.suits(found)?;
+    Ok(match choice {
+        Choice::TensorRt(_) => Device::TensorRt(found.index),
+        _ => Device::Cuda(found.index),
+    })
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;
