@@ -43,7 +43,7 @@ pub fn run(tree: &Tree, arguments: &[String]) -> Result<()> {
     let mut steps = Steps::new(5);
     let program = steps.run("cross build (the first takes a quarter of an hour)", || tools.build(tree))?;
     let guests = steps.run("guests", || guests::ready(tree))?;
-    let wheel = steps.run("ONNX Runtime for aarch64", || onnxruntime::unpacked(tree, "aarch64"))?;
+    let wheel = steps.run("ONNX Runtime for aarch64", || onnxruntime::with_licences(tree, "aarch64"))?;
     let root = tree.target().join(format!("aarch64-trial-{}", std::process::id()));
     let outcome = steps
         .run("doctor", || {

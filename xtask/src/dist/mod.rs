@@ -71,7 +71,7 @@ pub fn make(tree: &Tree, wishes: &Wishes, steps: &mut Steps) -> Result<Made> {
         Some(path) => path.canonicalize().with_context(|| format!("--prebuilt: cannot find {}", path.display())),
         None => build(tree),
     })?;
-    let wheel = steps.run("ONNX Runtime", || onnxruntime::unpacked(tree, std::env::consts::ARCH))?;
+    let wheel = steps.run("ONNX Runtime", || onnxruntime::with_licences(tree, std::env::consts::ARCH))?;
     let release = Release::of_this_tree()?;
     let folder = tree.layout().join("dist");
     let unpacked = steps.run("contents", || {
