@@ -59,7 +59,11 @@ impl Project {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.daemon.wharf_command(&["compose", "-p", "small"]);
+        self.command_as("small", arguments)
+    }
+
+    fn command_as(&self, project: &str, arguments: &[&str]) -> Command {
+        let mut command = self.daemon.wharf_command(&["compose", "-p", project]);
         for name in ["COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES"] {
             command.env_remove(name);
         }
@@ -371,12 +375,12 @@ fn config_says_what_was_understood() {
 #[test]
 fn a_project_of_another_name_is_stopped_started_restarted_and_followed() {
     let project = Project::with_guest("misbehave", "services:\n  a: {build: ./guest, ports: ['127.0.0.1::5000']}\n");
-    // The last `-p` counts, as for docker compose.
-    let ok = |arguments: &[&str]| project.ok(&[&["-p", "other"], arguments].concat());
+    let command = |arguments: &[&str]| project.command_as("other", arguments);
+    let ok = |arguments: &[&str]| succeeded(run_with_input(&mut command(arguments), b""), arguments);
     ok(&["up", "-d"]);
     assert!(ok(&["ps"]).contains("other-a-1"));
     project.service("other-a-1").get("/log?line=before&stream=stdout").expect(200);
-    let mut follow = project.command(&["-p", "other", "logs", "-f"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut follow = command(&["logs", "-f"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "a  | before");
     project.service("other-a-1").get("/log?line=after&stream=stdout").expect(200);

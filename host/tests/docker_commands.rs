@@ -175,6 +175,16 @@ fn tables_of_containers_look_like_dockers() {
     ] {
         assert_eq!(names(filter), expected, "{filter}");
     }
+    let first = daemon.ok(&["ps", "-q", "--filter", "name=first"]);
+    for (filter, expected) in [
+        (format!("id={first}"), "first"),
+        ("before=second".to_owned(), "first"),
+        ("since=first".to_owned(), "third\nsecond"),
+        ("network=bridge".to_owned(), "third\nsecond\nfirst"),
+        ("volume=nothing".to_owned(), ""),
+    ] {
+        assert_eq!(names(&filter), expected, "{filter}");
+    }
     fails(&daemon, &["ps", "--filter", "colour=red"], 1, "invalid filter 'colour'");
     assert_eq!(daemon.ok(&["ps", "-lq", "--no-trunc"]).len(), 64);
     assert_eq!(daemon.ok(&["diff", "first"]), "", "a container's files are its image's");
@@ -272,7 +282,7 @@ fn flags_of_run_are_what_inspect_shows() {
     for (template, expected) in [
         (".HostConfig.Memory}} {{.HostConfig.NanoCpus", "67108864 1500000000"),
         (".HostConfig.RestartPolicy.Name}} {{.HostConfig.RestartPolicy.MaximumRetryCount", "on-failure 3"),
-        ("json .HostConfig.LogConfig", r#"{"Type":"json-file","Config":{"max-file":"2","max-size":"1m"}}"#),
+        ("json .HostConfig.LogConfig.Config", r#"{"max-file":"2","max-size":"1m"}"#),
         (".Config.Labels.of", "test"),
     ] {
         assert_eq!(field(&daemon, "all", template), expected, "{template}");
@@ -308,6 +318,21 @@ fn a_health_check_shows_in_ps() {
     assert!(daemon.ok(&["ps", "--filter", "health=healthy"]).contains("(healthy)"));
     eventually("the other is ill", || health("ill") == "unhealthy");
     assert_eq!(daemon.ok(&["ps", "--filter", "health=unhealthy", "--format", "{{.Names}}"]), "ill");
+}
+
+#[test]
+fn a_health_check_may_be_another_component_of_the_image() {
+    let Some(daemon) = with_job() else { return };
+    for (code, expected) in [(0, "healthy"), (1, "unhealthy")] {
+        let dockerfile = format!(
+            "FROM scratch\nCOPY app.wasm job.wasm /\nENTRYPOINT [\"/app.wasm\"]\n\
+             HEALTHCHECK --interval=1s --retries=1 CMD [\"/job.wasm\", \"exit\", \"{code}\"]\n"
+        );
+        let context = context_of(&dockerfile, &[("app.wasm", &fixture("misbehave")), ("job.wasm", &fixture("job"))]);
+        daemon.ok(&["build", "-q", "-t", expected, context.0.to_str().unwrap()]);
+        daemon.ok(&["run", "-d", "--name", expected, expected]);
+        eventually(expected, || field(&daemon, expected, ".State.Health.Status") == expected);
+    }
 }
 
 #[test]

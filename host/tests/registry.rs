@@ -9,7 +9,7 @@ use std::fs;
 use std::process::Command;
 
 use support::daemon::{TestDaemon, run_with_input, succeeded};
-use support::host::Ended;
+use support::host::{Ended, Scratch, run};
 use support::registry::{BrittleLine, Door, Registry};
 
 /// The digest by which a registry knows an image.
@@ -171,4 +171,25 @@ fn a_download_that_was_cut_goes_on_where_it_broke_off() {
     assert!(from > 0);
     elsewhere.ok(&["run", "-d", "--name", "digits", "-p", "127.0.0.1:0:5000", &image]);
     elsewhere.published("digits").get("/").expect(200);
+}
+
+#[test]
+fn compose_pulls_what_its_file_names() {
+    let Some(registry) = Registry::start(Door::Open) else { return };
+    let daemon = TestDaemon::start();
+    let image = registry.image("hello:1");
+    daemon.build("hello", &image);
+    daemon.ok(&["push", &image]);
+    daemon.ok(&["rmi", &image]);
+    let file = Scratch::new();
+    file.file("docker-compose.yml", format!("services:\n  a: {{image: '{image}'}}\n").as_bytes());
+    let compose = |verb: &[&str]| {
+        let mut command = daemon.wharf_command(&["compose", "-p", "pulled"]);
+        succeeded(run(command.args(verb).current_dir(&file.0)), verb)
+    };
+    compose(&["pull"]);
+    assert_eq!(daemon.ok(&["images", "-q"]).lines().count(), 1);
+    compose(&["up", "-d"]);
+    assert_eq!(daemon.ok(&["ps", "--format", "{{.Names}}"]), "pulled-a-1");
+    compose(&["down"]);
 }

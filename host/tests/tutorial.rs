@@ -157,6 +157,8 @@ fn one_looks_inside(line: &Line) {
     assert!(line.ok("exec dd infer digits").contains("probabilities FP32 [1, 10]"));
     assert!(line.ok("exec dd models").contains("digits"));
     assert!(line.ok("exec dd env").contains("COLOUR=blue"));
+    assert!(line.ok("exec dd cat /digits.wasm").starts_with("\0asm"));
+    assert!(line.ok("exec dd stats").to_lowercase().contains("memory"));
     let script = run_with_input(&mut line.command(&["exec", "-i", "dd", "sh"]), b"pwd\nexit 3\n");
     assert_eq!((script.code, script.stdout.as_str()), (Some(3), "/\n"), "{script:?}");
     let missing = line.run(&["exec", "dd", "apt-get", "update"]);

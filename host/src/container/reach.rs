@@ -66,17 +66,24 @@ pub fn permits(view: &View<'_>, host: &str, port: u16, address: IpAddr) -> Resul
 }
 
 fn not_listed(host: &str, port: u16) -> String {
+    let place = place(host, port);
     format!(
-        "{host}:{port}: no container of this name is on a common network, and the outside is closed. Allow it with --egress \
-         {host}:{port} (docker: --label wharf.egress={host}:{port})"
+        "{place}: no container of this name is on a common network, and the outside is closed. Allow it with --egress {place} \
+         (docker: --label wharf.egress={place})"
     )
 }
 
 fn guarded(host: &str, port: u16, address: IpAddr) -> String {
+    let (asked, place) = (place(host, port), place(&address.to_string(), port));
     format!(
-        "{host}:{port}: {address} is this machine's own or its metadata service. Allow it with --egress {address}:{port} \
-         (docker: --label wharf.egress={address}:{port})"
+        "{asked}: {address} is this machine's own or its metadata service. Allow it with --egress {place} \
+         (docker: --label wharf.egress={place})"
     )
+}
+
+/// As an entry of the allow-list is written.
+fn place(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// Lower case, without the brackets of an IPv6 address and without the root's dot.
