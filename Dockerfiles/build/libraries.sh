@@ -8,7 +8,9 @@ apt-get update
 apt-get install -y --no-install-recommends ca-certificates
 mkdir -p /packages /unpacked /state/wharf
 cd /packages
-apt-get download "libc6:$arch" "libgcc-s1:$arch" "libstdc++6:$arch"
+apt-get -o APT::Sandbox::User=root download "libc6:$arch" "libgcc-s1:$arch" "libstdc++6:$arch"
+# It holds the licence of the compiler's two libraries; its name has the compiler's version in it.
+apt-get -o APT::Sandbox::User=root download "$(dpkg-deb --field libgcc-s1_*.deb Depends | grep -o 'gcc-[0-9]*-base'):$arch"
 rm -rf /var/lib/apt/lists/*
 mkdir -p /rootfs/etc/ssl/certs /rootfs/srv/services /rootfs/tmp /rootfs/var/lib/dpkg/status.d
 chmod 1777 /rootfs/tmp

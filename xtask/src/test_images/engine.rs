@@ -94,6 +94,8 @@ impl Engine {
             "--format",
             "docker",
         ]);
+        // Debian 12's buildah does not set it by itself, as BuildKit and newer ones do.
+        command.args(["--build-arg", "BUILDPLATFORM=linux/amd64"]);
         command.args(["--platform", platform, "-t", tag, "-f"]).arg(context.join("Dockerfiles").join(file));
         for argument in arguments {
             command.args(["--build-arg", argument]);

@@ -74,7 +74,8 @@ fn says(image: &Value, expected: &Expected) -> Result<()> {
     same("EXPOSE", &config["ExposedPorts"], json!({ "5000/tcp": {}, "8000/tcp": {} }))?;
     same("VOLUME", &config["Volumes"], json!({ "/var/lib/wharf": {} }))?;
     same("STOPSIGNAL", &config["StopSignal"], "SIGTERM".into())?;
-    let health = [&config["Healthcheck"], &image["HealthCheck"]].into_iter().find(|health| !health.is_null());
+    // podman has moved it from one place to the other.
+    let health = [&image["Healthcheck"], &config["Healthcheck"]].into_iter().find(|health| !health.is_null());
     same("HEALTHCHECK", &health.unwrap_or(&Value::Null)["Test"], json!(["CMD", "wharf", "health"]))?;
     let labels = &image["Labels"];
     for label in ["title", "description", "version", "revision", "licenses"] {
