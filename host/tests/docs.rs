@@ -279,7 +279,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
         kept.replace(' ', "-")
     };
     let prose = prose(text);
-    let headings = prose.lines().filter_map(|line| line.starts_with('#').then(|| line.trim_start_matches('#').trim()));
+    let headings = prose.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
     headings.map(slug).collect()
 }
 

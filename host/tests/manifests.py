@@ -128,6 +128,7 @@ def kubernetes(root):
         (container,) = spec["containers"]
         assert container["resources"]["limits"]["nvidia.com/gpu"] == "1" and container["image"] == f"wharf:{tag}"
         assert container["startupProbe"], "a patch lost the base's probes"
+        assert "--require-device" in container["args"], "it would run on the processor, unnoticed"
         assert "HorizontalPodAutoscaler" not in overlay
     claim = jetson["PersistentVolumeClaim"]["metadata"]["name"]
     state = {"name": "state", "persistentVolumeClaim": {"claimName": claim}}
