@@ -37,6 +37,7 @@ fn a_model_says_what_it_takes() {
             "platform": "onnx_onnxv1",
             "inputs": [{"name": "image", "datatype": "FP32", "shape": [-1, 1, 8, 8]}],
             "outputs": [{"name": "probabilities", "datatype": "FP32", "shape": [-1, 10]}],
+            "properties": {"device": "cpu"},
         })
     );
     assert_eq!(host.http().get("/v2/models/digits/versions/1").expect(200).json()["name"], "digits");

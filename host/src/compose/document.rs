@@ -75,7 +75,7 @@ const INNER: &[(&str, &[&str])] = &[
     ("deploy.restart_policy", &["condition", "max_attempts"]),
     ("healthcheck", &["test", "interval", "timeout", "retries", "start_period", "start_interval", "disable"]),
     ("logging", &["driver", "options"]),
-    ("x-wharf", &["egress"]),
+    ("x-wharf", &["egress", "device", "require-device", "gpu-memory"]),
 ];
 
 /// `over` on top of `under`; `path` is where in the file they stand.

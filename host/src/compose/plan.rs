@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::project::{Project, Service};
+use super::quantities::plain;
 
 /// What says nothing about the container itself.
 const NOT_HASHED: &[&str] = &["build", "depends_on", "profiles", "pull_policy"];
@@ -51,6 +52,11 @@ impl Project {
         if let Some(hosts) = service.keys.get("x-wharf").and_then(|own| own["egress"].as_array()) {
             let hosts: Vec<&str> = hosts.iter().filter_map(Value::as_str).collect();
             labels.insert(EGRESS.to_owned(), hosts.join(",").into());
+        }
+        for key in ["device", "require-device", "gpu-memory"] {
+            if let Some(value) = service.keys.get("x-wharf").and_then(|own| own.get(key)) {
+                labels.insert(format!("wharf.{key}"), plain(value).into());
+            }
         }
         let folder = self.folder.to_string_lossy();
         for (key, value) in [

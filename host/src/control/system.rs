@@ -73,8 +73,12 @@ fn machine(host: &HostFacts) -> Value {
 }
 
 fn engine(host: &HostFacts) -> Value {
-    let runtimes: Map<String, Value> =
-        host.runtimes.iter().map(|name| (name.clone(), json!({"path": "wharf"}))).collect();
+    let runtimes: Map<String, Value> = host
+        .runtimes
+        .iter()
+        .filter(|name| *name != "nvidia" || host.gpus)
+        .map(|name| (name.clone(), json!({"path": "wharf"})))
+        .collect();
     let none = json!({"ID": ""});
     let swarm = json!({
         "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": false, "Error": "",
@@ -90,7 +94,7 @@ fn engine(host: &HostFacts) -> Value {
         "Runtimes": runtimes, "DefaultRuntime": host.default_runtime(), "Swarm": swarm, "Labels": [], "Debug": false,
         "ExperimentalBuild": false, "LiveRestoreEnabled": false, "Isolation": "", "InitBinary": "",
         "ContainerdCommit": none, "RuncCommit": none, "InitCommit": none, "SecurityOptions": ["name=wasm"],
-        "CDISpecDirs": [], "Warnings": [],
+        "CDISpecDirs": [], "Warnings": host.warnings,
     })
 }
 

@@ -126,6 +126,10 @@ impl Runtime {
         Choices::new(&wish.or(&self.devices), gpus, &self.accelerators)
     }
 
+    pub fn accelerators(&self) -> &Accelerators {
+        &self.accelerators
+    }
+
     pub fn programs(&self) -> &Programs {
         &self.programs
     }

@@ -41,7 +41,16 @@ impl Daemon {
         let tokio = Handle::current();
         let tooling = Tooling::new(&host.runtime, tokio.clone());
         let hooks = Arc::new(Hooks::new(tooling, registry.clone(), tokio));
-        let facts = HostFacts::read(&serve.data, host.cores);
+        let machine = host.runtime.accelerators();
+        let facts = HostFacts {
+            gpus: !machine.gpus.is_empty(),
+            // A Jetson always has one: the host was started without the way to it.
+            warnings: (machine.jetson.is_some() && machine.gpus.is_empty())
+                .then(|| machine.missing())
+                .into_iter()
+                .collect(),
+            ..HostFacts::read(&serve.data, host.cores)
+        };
         let control = Control::new(containers.clone(), images, registry, hooks, facts);
         Ok(Daemon {
             containers,

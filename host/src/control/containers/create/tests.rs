@@ -127,6 +127,11 @@ fn gpus_are_asked_for_in_many_ways() {
             Some(Gpus::Devices(own(&["0", "1"]))),
         ),
         (json!({"Runtime": "nvidia"}), Some(Gpus::All)),
+        (json!({"DeviceRequests": [{"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=all"]}]}), Some(Gpus::All)),
+        (
+            json!({"DeviceRequests": [{"Driver": "cdi", "DeviceIDs": ["nvidia.com/gpu=1"]}]}),
+            Some(Gpus::Devices(own(&["1"]))),
+        ),
         (
             json!({"Devices": [{"PathOnHost": "/dev/nvidia1"}, {"PathOnHost": "/dev/nvidiactl"}]}),
             Some(Gpus::Devices(own(&["1"]))),
