@@ -128,7 +128,7 @@ install_service() {
     run systemctl enable wharf.service
     run systemctl restart wharf.service
     say "The service runs: systemctl status wharf"
-    say "To use it as yourself: sudo usermod --append --groups wharf \$USER, log in again, and"
+    say "To use it as yourself: sudo usermod --append --groups wharf \$USER, and log in again; for docker's command line"
     say "  export DOCKER_HOST=unix://$state/wharf.sock"
 }
 

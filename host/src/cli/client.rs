@@ -91,7 +91,7 @@ impl Client {
         let host = host.map(str::to_owned).or_else(environment::host);
         let socket = match host {
             Some(host) => address(&host)?,
-            None => environment::data().join("wharf.sock"),
+            None => environment::socket(),
         };
         Ok(Client { socket })
     }

@@ -42,16 +42,25 @@ pub const HTTP_DEFAULT: &str = "127.0.0.1:8000";
 /// The socket of the daemon, in the data folder.
 pub const SOCKET: &str = "wharf.sock";
 
+/// The data folder of root, and of the service that packages install.
+const SERVICE: &str = "/var/lib/wharf";
+
 /// `$WHARF_DATA`, else `/var/lib/wharf` for root, else `$XDG_DATA_HOME/wharf` (`~/.local/share/wharf`).
 pub fn data() -> PathBuf {
     if let Some(data) = path(DATA) {
         return data;
     }
     if is_root() {
-        return PathBuf::from("/var/lib/wharf");
+        return PathBuf::from(SERVICE);
     }
     let home = path("HOME").unwrap_or_else(env::temp_dir);
     path("XDG_DATA_HOME").unwrap_or_else(|| home.join(".local/share")).join("wharf")
+}
+
+/// The socket where none is named: in the data folder; else the service's, which shows to those in its group only.
+pub fn socket() -> PathBuf {
+    let (own, service) = (data().join(SOCKET), PathBuf::from(SERVICE).join(SOCKET));
+    if path(DATA).is_none() && !own.exists() && service.exists() { service } else { own }
 }
 
 /// The daemon to talk to: `$WHARF_HOST`, else `$DOCKER_HOST` if that is a unix socket.

@@ -40,13 +40,13 @@ pub fn lay_out(tree: &Tree, release: &Release, program: &Path, wheel: &Path, roo
         layout::place(&tree.root().join(source), &root.join(place))?;
     }
     library(wheel, &root.join("lib"))?;
-    for (source, place) in [("LICENSE", "onnxruntime.txt"), ("ThirdPartyNotices.txt", "onnxruntime-third-parties.txt")]
-    {
-        layout::place(&wheel.join("onnxruntime").join(source), &root.join("licenses").join(place))
-            .context("the wheel is not laid out as expected")?;
+    for (source, place) in onnxruntime::LICENCES.iter().zip(["onnxruntime.txt", "onnxruntime-third-parties.txt"]) {
+        layout::place(&wheel.join(source), &root.join("licenses").join(place)).context("the wheel lacks a licence")?;
     }
     let crates = licences::third_parties(tree, &release.triple)?;
     layout::write(&root.join("licenses/crates.txt"), crates.as_bytes())?;
+    // Twice: only then does the program run, and what it writes gets its modes after.
+    modes(root)?;
     written_by_the_program(&installed, &root.join("share"))?;
     modes(root)
 }
