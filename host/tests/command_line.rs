@@ -250,3 +250,23 @@ fn a_reader_that_leaves_is_no_failure() {
         run(Command::new("sh").args(["-c", &format!("{WHARF} doctor | head -c 1; {WHARF} --help | head -c 1")]));
     assert!(!ended.stderr.contains("panicked"), "{ended:?}");
 }
+
+#[test]
+fn colours_are_for_terminals_that_want_them() {
+    let mistake = run(&mut wharf(&["ps", "-H", "/nowhere.sock"]));
+    assert!(mistake.stderr.starts_with("wharf: cannot connect"), "no terminal: {mistake:?}");
+    let on_terminal = |name: &str, value: &str| {
+        let mut command = Command::new("script");
+        command.args(["-qec", &format!("{WHARF} ps -H /nowhere.sock"), "/dev/null"]);
+        run(command.env("TERM", "xterm").env_remove("NO_COLOR").env(name, value)).stdout
+    };
+    if !Command::new("script").arg("--version").output().is_ok_and(|shown| shown.status.success()) {
+        support::guests::skip("no `script` of util-linux to make a terminal with");
+        return;
+    }
+    assert!(on_terminal("TERM", "xterm").starts_with("\x1b[1;31mwharf:\x1b[0m cannot connect"));
+    for (name, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        let plain = on_terminal(name, value);
+        assert!(plain.starts_with("wharf: cannot connect"), "{name}: {plain:?}");
+    }
+}
