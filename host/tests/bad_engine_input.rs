@@ -346,6 +346,68 @@ fn two_builds_of_one_tag_at_once() {
     assert_eq!(fs::read_dir(daemon.data.0.join("images/blobs/sha256")).unwrap().count(), 3);
 }
 
+// ---- files ----
+
+#[test]
+fn archives_that_are_none_or_lead_out() {
+    let (daemon, engine) = start_with_hello();
+    let spec = json!({"Image": "hello", "HostConfig": {"Binds": ["store:/data"]}});
+    engine.create("box", &spec);
+    let archive = |query: &str| format!("/containers/box/archive?{query}");
+    let put = |query: &str, body: &[u8]| engine.raw("PUT", &archive(query), body);
+    let one = tar(&[file("f", b"1")]);
+    for method in ["GET", "PUT"] {
+        says(engine.raw(method, "/containers/nobody/archive?path=/", &one), 404, "No such container: nobody");
+        for query in ["", "path=", "name=x"] {
+            says(engine.raw(method, &archive(query), &one), 400, "bad parameter: path");
+        }
+        says(engine.raw(method, &archive("path=a%00b"), &one), 400, "zero byte");
+        says(
+            engine.raw(method, &archive("path=/nothing"), &one),
+            404,
+            "Could not find the file /nothing in container box",
+        );
+        says(engine.raw(method, &archive(&format!("path=/{}", "x".repeat(5000))), &one), 400, "cannot look up");
+    }
+    assert_eq!(engine.raw("DELETE", &archive("path=/data"), b"").status, 404);
+    says(engine.get(&archive("path=/hello.wasm/")), 400, "not a directory");
+    says(put("path=/", &one), 403, "container rootfs is marked read-only");
+    says(put("path=/hello.wasm", &one), 400, "not a directory");
+    says(put("path=/data", b"this is no archive, whatever it says of itself"), 400, "cannot be read");
+    let mut wrong = one.clone();
+    wrong[0] = b'x';
+    says(put("path=/data", &wrong), 400, "cannot be read");
+    for entry in [file("../../escaped", b"x"), file("a/../../../escaped", b"x")] {
+        says(put("path=/data", &tar(&[entry])), 400, "climbs out");
+    }
+    put("path=/data", &one).expect(200);
+    says(put("path=/data&noOverwriteDirNonDir=1", &tar(&[file("f/g", b"1")])), 400, "");
+    assert!(engine.get(&archive("path=/../../data/../data/f")).expect(200).text().contains('1'));
+    let left = fs::read_dir(daemon.data.0.join("volumes/store/_data")).unwrap().count();
+    assert_eq!(left, 1, "only what was taken");
+    says(engine.get("/containers/nobody/export"), 404, "No such container: nobody");
+    says(engine.get("/containers/nobody/changes"), 404, "No such container: nobody");
+    assert_eq!(engine.get("/containers/box/changes").expect(200).json(), json!([]));
+    says(engine.verb("/commit?container=box"), 501, "use docker build");
+}
+
+#[test]
+fn terminals_that_are_not_there() {
+    let (_daemon, engine) = start_with_hello();
+    engine.create("box", &json!({"Image": "hello"}));
+    says(engine.verb("/containers/nobody/resize?h=40&w=100"), 404, "No such container: nobody");
+    says(engine.verb("/containers/box/resize?h=40&w=100"), 409, "is not running");
+    says(engine.verb("/exec/0123/resize?h=40&w=100"), 404, "No such exec instance: 0123");
+    engine.verb("/containers/box/start").expect(204);
+    engine.verb("/containers/box/resize?h=40&w=100").expect(200);
+    for query in ["", "h=40", "h=x&w=1", "h=-1&w=1", "h=1&w=99999999999"] {
+        says(engine.verb(&format!("/containers/box/resize?{query}")), 400, "invalid resize");
+    }
+    let exec = engine.post("/containers/box/exec", &json!({"Cmd": ["ls"], "Tty": true})).expect(201).json();
+    let exec = exec["Id"].as_str().unwrap();
+    says(engine.verb(&format!("/exec/{exec}/resize?h=40&w=100")), 409, "is not running");
+}
+
 // ---- the socket ----
 
 #[test]

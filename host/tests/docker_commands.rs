@@ -340,11 +340,6 @@ fn what_is_not_offered_says_what_to_do_instead() {
     let Some(daemon) = with_hello() else { return };
     daemon.ok(&["create", "--name", "one", "hello"]);
     fails(&daemon, &["commit", "one"], 1, "use docker build");
-    let scratch = Scratch::new();
-    let file = scratch.0.join("file");
-    let file = file.to_str().unwrap();
-    fails(&daemon, &["export", "one", "-o", file], 1, "use docker save");
-    fails(&daemon, &["cp", "one:/hello.wasm", file], 1, "mount a folder with -v");
     fails(&daemon, &["search", "one"], 1, "search is not offered");
 }
 

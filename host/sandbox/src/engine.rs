@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+/// The version of wasmtime that runs guests. The crate does not say it itself; a test compares it with the lock file.
+pub const WASMTIME: &str = "48.0.8";
+
 /// A running guest yields to the host this often, so this is how late a deadline may be noticed.
 pub(crate) const EPOCH: Duration = Duration::from_millis(5);
 
@@ -206,5 +209,16 @@ pub(crate) struct Running<'a>(&'a Ticker);
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.0.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_the_one_that_is_locked() {
+        let locked = include_str!("../../../Cargo.lock");
+        assert!(locked.contains(&format!("name = \"wasmtime\"\nversion = \"{WASMTIME}\"\n")), "not {WASMTIME}");
     }
 }

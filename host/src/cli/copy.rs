@@ -27,8 +27,8 @@ const LINK: u64 = 1 << 27;
 /// Copy files/folders between a container and the local filesystem
 ///
 /// Use '-' as the source to read a tar archive from stdin and extract it to a directory in a container, and as the
-/// destination to stream a tar archive of a container's path to stdout. Into a container, only volumes and writable binds
-/// can be written: all else is the image's.
+/// destination to stream a tar archive of a container's path to stdout. Into a container, only volumes and writable
+/// binds can be written: all else is the image's.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "wharf cp [OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n       wharf cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH"

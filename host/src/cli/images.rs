@@ -139,7 +139,7 @@ impl List {
 }
 
 /// A row a tag; an image without any is `<none>`.
-fn rows(one: &Value, whole: bool) -> Vec<Map<String, Value>> {
+pub fn rows(one: &Value, whole: bool) -> Vec<Map<String, Value>> {
     let id = one["Id"].as_str().unwrap_or_default();
     let created = one["Created"].as_i64().unwrap_or(0);
     let size = one["Size"].as_f64().unwrap_or(0.0);

@@ -9,7 +9,7 @@
 //! - [`copy`], [`tree`]: files in and out of containers
 //! - [`look`], [`watch`]: containers: looking at them, once and as they go on
 //! - [`build`], [`images`], [`transfer`], [`login`]: images: making, listing, and moving them
-//! - [`objects`], [`system`], [`prune`], [`compose`]: networks and volumes, the daemon, cleaning up, many at once
+//! - [`objects`], [`system`], [`usage`], [`prune`], [`compose`]: networks and volumes, the daemon, cleaning up, many at once
 //! - [`json`], [`table`], [`template`], [`units`], [`colour`]: how answers are shown
 //!
 //! And for both: [`environment`]: every environment variable, read here and nowhere else; [`values`]: sizes and durations
@@ -47,6 +47,7 @@ pub mod template;
 pub mod transfer;
 pub mod tree;
 pub mod units;
+pub mod usage;
 pub mod values;
 pub mod verbs;
 pub mod watch;

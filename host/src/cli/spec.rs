@@ -53,6 +53,9 @@ pub struct SpecFlags {
     /// Further name in its network
     #[arg(long)]
     network_alias: Vec<String>,
+    /// What a name stands for: NAME:ADDRESS
+    #[arg(long, value_name = "NAME:ADDRESS")]
+    add_host: Vec<String>,
     /// Accelerators: all, a number, or device=0,1
     #[arg(long)]
     gpus: Option<String>,
@@ -159,6 +162,7 @@ impl SpecFlags {
         });
         let network = self.network.as_deref().unwrap_or("default");
         config["HostConfig"] = json!({
+            "ExtraHosts": self.add_host,
             "Binds": self.volume.iter().map(|volume| bind(volume)).collect::<Result<Vec<_>>>()?,
             "Mounts": self.mount.iter().map(|mount| mount_of(mount)).collect::<Result<Vec<_>>>()?,
             "PortBindings": bindings, "PublishAllPorts": self.publish_all, "AutoRemove": self.rm,

@@ -1,4 +1,4 @@
-//! `wharf system df|info|prune|events`, `wharf info`, `wharf version`.
+//! `wharf system info|prune|events`, `wharf info`, `wharf version`.
 
 use std::process::ExitCode;
 
@@ -7,31 +7,19 @@ use serde_json::Value;
 
 use super::client::{Client, Query};
 use super::json::Json;
-use super::table::{self, Listing, row};
+use super::table;
 use super::template::Template;
-use super::{prune, units, watch};
+use super::{prune, units, usage, watch};
 use crate::error::{Error, ErrorKind, Result};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Of the API, as this program speaks it.
 const API: &str = "1.50";
 
-const USAGE: Listing = Listing {
-    headings: &[
-        ("Type", "TYPE"),
-        ("TotalCount", "TOTAL"),
-        ("Active", "ACTIVE"),
-        ("Size", "SIZE"),
-        ("Reclaimable", "RECLAIMABLE"),
-    ],
-    usual: &["Type", "TotalCount", "Active", "Size", "Reclaimable"],
-};
-
 /// Manage Wharf
 #[derive(Debug, Subcommand)]
 pub enum System {
-    /// Show disk usage
-    Df(Formatted),
+    Df(usage::Usage),
     /// Display system-wide information
     Info(Formatted),
     Events(watch::Events),
@@ -48,66 +36,12 @@ pub struct Formatted {
 impl System {
     pub async fn execute(self, client: Client) -> Result<ExitCode> {
         match self {
-            System::Df(how) => df(client, how).await,
+            System::Df(verb) => verb.execute(client).await,
             System::Info(how) => how.info(client).await,
             System::Events(verb) => verb.execute(client).await,
             System::Prune(verb) => verb.execute(client).await,
         }
     }
-}
-
-async fn df(client: Client, how: Formatted) -> Result<ExitCode> {
-    let found = client.get("/system/df", &Query::new()).await?;
-    let images = kind(&found["Images"], &["Size"], |one| one["Containers"].as_i64().unwrap_or(0) > 0);
-    let containers = kind(&found["Containers"], &["SizeRw"], |one| {
-        matches!(one["State"].as_str(), Some("running" | "paused" | "restarting"))
-    });
-    let volumes =
-        kind(&found["Volumes"], &["UsageData", "Size"], |one| one["UsageData"]["RefCount"].as_i64().unwrap_or(0) > 0);
-    let cache = kind(&found["BuildCache"], &["Size"], |one| one["InUse"].as_bool().unwrap_or(false));
-    let layers = found["LayersSize"].as_f64().unwrap_or(0.0);
-    // Layers that images share count once, and what no image needs alone is free.
-    let images = Kind { size: layers, free: (layers - (images.size - images.free)).max(0.0), ..images };
-    let all = [("Images", images), ("Containers", containers), ("Local Volumes", volumes), ("Build Cache", cache)];
-    let rows = all.map(|(name, kind)| {
-        let free = units::size(kind.free);
-        // Docker gives no share for the cache.
-        let share = if kind.size > 0.0 && name != "Build Cache" {
-            format!("{free} ({}%)", (kind.free / kind.size * 100.0) as i64)
-        } else {
-            free
-        };
-        row([
-            ("Type", name.to_owned()),
-            ("TotalCount", kind.total.to_string()),
-            ("Active", kind.active.to_string()),
-            ("Size", units::size(kind.size)),
-            ("Reclaimable", share),
-        ])
-    });
-    table::print(&USAGE.render(&rows, how.format.as_deref())?).map(|()| ExitCode::SUCCESS)
-}
-
-struct Kind {
-    total: usize,
-    active: usize,
-    size: f64,
-    free: f64,
-}
-
-fn kind(all: &Value, size: &[&str], active: impl Fn(&Value) -> bool) -> Kind {
-    let mut kind = Kind { total: 0, active: 0, size: 0.0, free: 0.0 };
-    for one in all.as_array().into_iter().flatten() {
-        let bytes = size.iter().fold(one, |value, key| &value[*key]).as_f64().unwrap_or(0.0).max(0.0);
-        kind.total += 1;
-        kind.size += bytes;
-        if active(one) {
-            kind.active += 1;
-        } else {
-            kind.free += bytes;
-        }
-    }
-    kind
 }
 
 impl Formatted {

@@ -222,7 +222,11 @@ impl Cell {
 
 fn journal(folder: &Path, id: &str, spec: &Spec) -> Journal {
     let log = &spec.log;
-    let rotation = Rotation { max_size: log.max_size.filter(|size| *size > 0), max_file: log.max_file.max(1) };
+    let rotation = Rotation {
+        max_size: log.max_size.filter(|size| *size > 0),
+        max_file: log.max_file.max(1),
+        compress: log.compresses(),
+    };
     let named = |option: &str| {
         let list = log.options.get(option).map(String::as_str).unwrap_or_default();
         list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect::<Vec<_>>()

@@ -11,8 +11,9 @@ use super::record::Record;
 use super::snapshot::Created;
 use super::spec::{EndpointSpec, MountKind, MountSpec, RestartPolicy, Spec};
 use super::volumes::VolumeSpec;
-use super::{disk, health, ids};
+use super::{disk, files, health, ids};
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::Digest;
 
 /// One instance of a component cannot live with less.
 const LEAST_MEMORY: u64 = 6 << 20;
@@ -109,9 +110,12 @@ fn make(shared: &Arc<Shared>, name: Option<&str>, spec: Spec) -> Result<String> 
 }
 
 fn finish(shared: &Arc<Shared>, id: &str, name: &str, mut spec: Spec, held: &mut Vec<MountSpec>) -> Result<()> {
+    let image = spec.image_id.clone();
     for mount in &mut spec.mounts {
-        settle_mount(shared, id, mount)?;
+        let settled = settle_mount(shared, id, &image, mount);
+        // Held even if it could not be filled.
         held.push(mount.clone());
+        settled?;
     }
     let networks = settle_networks(shared, &mut spec);
     let record = Record::new(id.to_owned(), name.to_owned(), spec, networks);
@@ -122,7 +126,7 @@ fn finish(shared: &Arc<Shared>, id: &str, name: &str, mut spec: Spec, held: &mut
     Ok(())
 }
 
-fn settle_mount(shared: &Shared, id: &str, mount: &mut MountSpec) -> Result<()> {
+fn settle_mount(shared: &Shared, id: &str, image: &Digest, mount: &mut MountSpec) -> Result<()> {
     match mount.kind {
         MountKind::Bind => settle_bind(mount),
         MountKind::Tmpfs => Ok(()),
@@ -131,7 +135,11 @@ fn settle_mount(shared: &Shared, id: &str, mount: &mut MountSpec) -> Result<()> 
             mount.anonymous = name.is_none();
             let spec = VolumeSpec { name, anonymous: mount.anonymous, ..VolumeSpec::default() };
             mount.source = shared.volumes.hold(spec, id)?.name;
-            Ok(())
+            if mount.no_copy {
+                return Ok(());
+            }
+            let root = shared.images.rootfs(image)?;
+            files::seed(&root, &mount.target, &shared.volumes.content(&mount.source))
         }
     }
 }
@@ -198,6 +206,7 @@ mod tests {
             read_only: false,
             anonymous: false,
             create_source: true,
+            no_copy: false,
         };
         let with = |mounts: Vec<MountSpec>| Spec { mounts, ..fixture::spec() };
         let volume = |target: &str| mount(MountKind::Volume, "v", target);

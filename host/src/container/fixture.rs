@@ -58,6 +58,7 @@ pub fn spec() -> Spec {
         network_mode: "bridge".into(),
         endpoints: BTreeMap::new(),
         egress: Vec::new(),
+        extra_hosts: Vec::new(),
         healthcheck: None,
         auto_remove: false,
         tty: false,

@@ -52,7 +52,7 @@ impl Shared {
         let (spec, name) = (cell.spec(), cell.name());
         let (shared, own, own_spec) = (self.clone(), cell.clone(), spec.clone());
         let (root, mounts) = blocking(move || prepare(&shared, &own, &own_spec)).await?;
-        let ports = ports(&spec);
+        let ports = free_of_ranges(&spec, ports(&spec));
         let start = Start {
             id: cell.id.clone(),
             name: name.clone(),
@@ -176,6 +176,28 @@ fn empty(mount: &ResolvedMount) -> Result<()> {
     disk::create_folder(&mount.source)
 }
 
+/// Of each range the first port that is free now. If none is, the first one, whose refusal then says so.
+fn free_of_ranges(spec: &Spec, mut requests: Vec<PortRequest>) -> Vec<PortRequest> {
+    for place in 0..requests.len() {
+        let Some(request) = requests.get(place).copied() else { continue };
+        let is_it = |publish: &&Publish| {
+            publish.guest == request.guest
+                && publish.host_port == Some(request.host.port())
+                && publish.host_port_end.is_some()
+        };
+        let Some(last) = spec.publish.iter().find(is_it).and_then(|publish| publish.host_port_end) else { continue };
+        let taken: Vec<u16> = requests.iter().take(place).map(|other| other.host.port()).collect();
+        let free = (request.host.port()..=last).find(|port| {
+            let address = SocketAddr::new(request.host.ip(), *port);
+            !taken.contains(port) && std::net::TcpListener::bind(address).is_ok()
+        });
+        if let (Some(free), Some(request)) = (free, requests.get_mut(place)) {
+            request.host.set_port(free);
+        }
+    }
+    requests
+}
+
 /// `-p` and `-P`. On the host's network nothing is published apart from it: each exposed port is itself.
 fn ports(spec: &Spec) -> Vec<PortRequest> {
     let tcp = |publish: &Publish| publish.guest.protocol == Protocol::Tcp;
@@ -187,15 +209,20 @@ fn ports(spec: &Spec) -> Vec<PortRequest> {
         PortRequest { guest: publish.guest, host: SocketAddr::new(address, publish.host_port.unwrap_or(0)) }
     };
     if spec.network_mode == "host" {
-        let direct =
-            |guest: &super::spec::GuestPort| Publish { guest: *guest, host_ip: None, host_port: Some(guest.port) };
+        let direct = |guest: &super::spec::GuestPort| Publish {
+            guest: *guest,
+            host_ip: None,
+            host_port: Some(guest.port),
+            host_port_end: None,
+        };
         return spec.exposed.iter().map(direct).filter(tcp).map(|publish| request(&publish)).collect();
     }
     let mut requests: Vec<PortRequest> = spec.publish.iter().filter(|publish| tcp(publish)).map(request).collect();
     if spec.publish_all {
         for guest in spec.exposed.iter().filter(|guest| guest.protocol == Protocol::Tcp) {
             if !requests.iter().any(|request| request.guest == *guest) {
-                requests.push(request(&Publish { guest: *guest, host_ip: None, host_port: None }));
+                requests
+                    .push(PortRequest { guest: *guest, host: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0) });
             }
         }
     }
@@ -256,7 +283,7 @@ mod tests {
     }
 
     fn publish(port: u16, host: Option<u16>) -> Publish {
-        Publish { guest: guest(port), host_ip: None, host_port: host }
+        Publish { guest: guest(port), host_ip: None, host_port: host, host_port_end: None }
     }
 
     #[test]
@@ -272,6 +299,19 @@ mod tests {
         let host = Spec { network_mode: "host".into(), exposed: vec![guest(7)], ..spec.clone() };
         assert_eq!(resolved(host), ["7/tcp>0.0.0.0:7"]);
         assert!(resolved(Spec { network_mode: "none".into(), ..spec }).is_empty());
+    }
+
+    #[test]
+    fn of_a_range_the_first_free_port_is_taken() {
+        // A port that is taken, and the ones after it, of which some are free.
+        let taken = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+        let first = taken.local_addr().unwrap().port().min(u16::MAX - 100);
+        let range = |guest| Publish { host_port_end: Some(first + 100), ..publish(guest, Some(first)) };
+        let spec = Spec { publish: vec![range(5000), range(5001)], ..fixture::spec() };
+        let chosen: Vec<u16> = free_of_ranges(&spec, ports(&spec)).iter().map(|request| request.host.port()).collect();
+        assert!(chosen.iter().all(|port| (first..=first + 100).contains(port)), "{chosen:?}");
+        assert_ne!(chosen[0], chosen[1]);
+        assert!(!chosen.contains(&taken.local_addr().unwrap().port()));
     }
 
     #[test]

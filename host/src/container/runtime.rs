@@ -87,6 +87,11 @@ pub trait Output: Send + Sync {
 pub trait Peers: Send + Sync {
     fn reach(&self, host: &str, port: u16) -> Reach;
 
+    /// What the container itself says a name stands for (`--add-host`); `None` leaves it to the resolver.
+    fn addresses(&self, _host: &str) -> Option<Vec<IpAddr>> {
+        None
+    }
+
     /// Whether a name that [`Peers::reach`] called [`Reach::Outside`] may be followed to `address`: a permitted name must
     /// not lead to a forbidden place. The reason is for the container's log.
     fn permits(&self, host: &str, port: u16, address: IpAddr) -> Result<(), String>;

@@ -43,6 +43,9 @@ pub struct Spec {
     pub endpoints: BTreeMap<String, EndpointSpec>,
     /// Outside hosts this container may call, `HOST:PORT`; from `wharf.egress` labels and `--egress`.
     pub egress: Vec<String>,
+    /// `--add-host`: names and the addresses they stand for, before any resolver is asked.
+    #[serde(default)]
+    pub extra_hosts: Vec<(String, IpAddr)>,
     pub healthcheck: Option<Healthcheck>,
     pub auto_remove: bool,
     pub tty: bool,
@@ -84,6 +87,9 @@ pub struct Publish {
     pub host_ip: Option<IpAddr>,
     /// `None` chooses a free one at each start.
     pub host_port: Option<u16>,
+    /// Of a range the last one: the first that is free at the start is taken.
+    #[serde(default)]
+    pub host_port_end: Option<u16>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +106,9 @@ pub struct MountSpec {
     /// Make a missing folder of the host: `-v` does, `--mount` does not.
     #[serde(default)]
     pub create_source: bool,
+    /// A volume that is empty stays so: what the image has in its place is not copied into it.
+    #[serde(default)]
+    pub no_copy: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,6 +143,22 @@ pub struct LogOptions {
     pub max_file: u32,
     /// As typed, for `inspect`.
     pub options: BTreeMap<String, String>,
+}
+
+impl LogOptions {
+    /// Whether files that were put aside are packed.
+    pub fn compresses(&self) -> bool {
+        self.options.get("compress").is_some_and(|value| is_true(value) == Some(true))
+    }
+}
+
+/// What Go's `strconv.ParseBool` takes.
+pub fn is_true(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
 }
 
 impl Default for LogOptions {

@@ -1,5 +1,6 @@
 //! `docker events`: what happens, as it happens.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::SystemTime;
 
@@ -7,7 +8,6 @@ use axum::body::Body;
 use axum::response::Response;
 use futures_util::stream::unfold;
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::call::Call;
 use super::filters::Filters;
@@ -96,11 +96,19 @@ struct Shape<'a> {
     #[serde(rename = "Action")]
     action: &'a str,
     #[serde(rename = "Actor")]
-    actor: Value,
+    actor: Actor<'a>,
     scope: &'static str,
     time: u64,
     #[serde(rename = "timeNano")]
     time_nano: u64,
+}
+
+#[derive(Serialize)]
+struct Actor<'a> {
+    #[serde(rename = "ID")]
+    id: &'a str,
+    #[serde(rename = "Attributes")]
+    attributes: &'a BTreeMap<String, String>,
 }
 
 fn shape(event: &Event) -> Shape<'_> {
@@ -112,7 +120,7 @@ fn shape(event: &Event) -> Shape<'_> {
         from: image.filter(|_| event.kind == EventKind::Container),
         kind: kind_word(event.kind),
         action: &event.action,
-        actor: json!({"ID": event.id, "Attributes": event.attributes}),
+        actor: Actor { id: &event.id, attributes: &event.attributes },
         scope: "local",
         time: times::unix(event.time),
         time_nano: times::unix_nanos(event.time),
@@ -136,8 +144,8 @@ mod tests {
     fn an_event_is_one_line() {
         let line = String::from_utf8(stream::line(&shape(&died())).to_vec()).unwrap();
         let expected = "{\"status\":\"die\",\"id\":\"abcdef\",\"from\":\"app:v1\",\"Type\":\"container\",\"Action\":\"die\",\
-            \"Actor\":{\"Attributes\":{\"exitCode\":\"137\",\"image\":\"app:v1\",\"name\":\"n1\",\"project\":\"p\"},\
-            \"ID\":\"abcdef\"},\"scope\":\"local\",\"time\":1700000000,\"timeNano\":1700000000123456789}\r\n";
+            \"Actor\":{\"ID\":\"abcdef\",\"Attributes\":{\"exitCode\":\"137\",\"image\":\"app:v1\",\"name\":\"n1\",\
+            \"project\":\"p\"}},\"scope\":\"local\",\"time\":1700000000,\"timeNano\":1700000000123456789}\r\n";
         assert_eq!(line, expected);
         let network = Event::new(EventKind::Network, "create", "n").with("name", "mynet");
         assert!(shape(&network).status.is_none() && shape(&network).from.is_none());

@@ -27,7 +27,7 @@ pub struct HostFacts {
     pub gpus: bool,
     /// What `info` warns of.
     pub warnings: Vec<String>,
-    /// What runs components, and its version.
+    /// Version of wasmtime, which only the sandbox knows: whoever composes the host writes it here.
     pub wasm_runtime: String,
 }
 
@@ -52,7 +52,7 @@ impl HostFacts {
             runtimes: ["wharf", "runc", "nvidia", "io.containerd.wasmtime.v1"].map(str::to_owned).into(),
             gpus: false,
             warnings: Vec::new(),
-            wasm_runtime: "48".to_owned(),
+            wasm_runtime: "unknown".to_owned(),
         }
     }
 

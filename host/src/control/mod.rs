@@ -11,7 +11,7 @@
 //! | `router`, `call` | from a path to a handler; a request taken apart, an answer put together |
 //! | `error` | kinds to statuses, `{"message": …}` |
 //! | `query`, `filters`, `times`, `status` | how clients write booleans, filters and moments; `Up 3 seconds`. Pure |
-//! | `stream`, `progress`, `hijack` | frames, JSON lines, raw connections |
+//! | `stream`, `progress`, `hijack`, `fields` | frames, JSON lines, raw connections, objects in order |
 //! | `containers`, `images`, `build`, `archives`, `transfer`, `networks`, `volumes`, `system`, `events` | the routes |
 //! | [`host`] | what the host tells of itself |
 
@@ -21,6 +21,7 @@ mod call;
 mod containers;
 mod error;
 mod events;
+mod fields;
 mod filters;
 mod hijack;
 pub mod host;

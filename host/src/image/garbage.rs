@@ -1,12 +1,12 @@
 //! What nothing refers to any more, and removing it. Runs only while nothing is under way; see [`Hold`](super::Hold).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::digest::Digest;
 use super::durable;
-use super::layers::chain_id;
+use super::layers::{Layer, chain_id};
 use super::manifest::{Index, media};
 use super::steps;
 use super::store::Images;
@@ -120,5 +120,28 @@ impl Images {
             }
         }
         Ok(sum)
+    }
+
+    /// By image: bytes of its files that are in layers of other images too. Images that share none are left out.
+    pub fn shared_sizes(&self) -> Result<HashMap<Digest, u64>> {
+        let mut images = HashMap::new();
+        for entry in &self.inner.layout.read()?.manifests {
+            let Ok(parsed) = self.parse(entry) else { continue };
+            let Ok(layers) = parsed.layers() else { continue };
+            images.insert(parsed.id().clone(), layers);
+        }
+        let mut users: HashMap<&Digest, u32> = HashMap::new();
+        for layer in
+            images.values().flat_map(|layers| layers.iter().map(|layer| &layer.diff_id).collect::<HashSet<_>>())
+        {
+            *users.entry(layer).or_default() += 1;
+        }
+        let shared = |layers: &Vec<Layer>| -> u64 {
+            let layers = layers.iter().filter(|layer| users.get(&layer.diff_id).is_some_and(|users| *users > 1));
+            // A layer that cannot be unpacked is told of by whoever needs it.
+            layers.filter_map(|layer| self.inner.layers.size(layer).ok()).sum()
+        };
+        let sizes = images.iter().map(|(image, layers)| (image.clone(), shared(layers)));
+        Ok(sizes.filter(|(_, bytes)| *bytes > 0).collect())
     }
 }

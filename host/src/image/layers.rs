@@ -83,6 +83,11 @@ impl Layers {
         Ok(self.facts(layer)?.1.size)
     }
 
+    /// Bytes of its files.
+    pub fn size(&self, layer: &Layer) -> Result<u64> {
+        Ok(self.facts(layer)?.1.size)
+    }
+
     fn facts(&self, layer: &Layer) -> Result<(PathBuf, Facts)> {
         let folder = self.folder.join(layer.diff_id.hex());
         let read = || fs::read(folder.join(FACTS)).ok().and_then(|text| serde_json::from_slice(&text).ok());

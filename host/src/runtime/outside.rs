@@ -1,6 +1,7 @@
 //! A call to a host outside of Wharf that the caller's network allows: resolve, check where the name leads, connect, one
 //! HTTP/1.1 exchange. Connections are not kept: what may be called is few and far between.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -82,7 +83,10 @@ fn client_config() -> Arc<ClientConfig> {
 
 /// The first address of `host` that is permitted and answers.
 async fn dial(host: &str, port: u16, peers: &dyn Peers) -> Result<TcpStream, OutgoingError> {
-    let found = tokio::net::lookup_host((host, port)).await.map_err(|_| OutgoingError::NoSuchHost)?;
+    let found: Vec<SocketAddr> = match peers.addresses(host) {
+        Some(own) => own.into_iter().map(|address| SocketAddr::new(address, port)).collect(),
+        None => tokio::net::lookup_host((host, port)).await.map_err(|_| OutgoingError::NoSuchHost)?.collect(),
+    };
     let mut outcome = OutgoingError::NoSuchHost;
     for address in found {
         // A name can be made to lead anywhere: what counts is where it leads now.
@@ -152,9 +156,25 @@ mod tests {
             Reach::Outside
         }
 
-        fn permits(&self, host: &str, _port: u16, address: IpAddr) -> Result<(), String> {
-            if address.is_loopback() && host != "127.0.0.1" { Err("it leads here".to_owned()) } else { Ok(()) }
+        fn addresses(&self, host: &str) -> Option<Vec<IpAddr>> {
+            host.starts_with("added").then(|| vec![IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)])
         }
+
+        fn permits(&self, host: &str, _port: u16, address: IpAddr) -> Result<(), String> {
+            if address.is_loopback() && !["127.0.0.1", "added"].contains(&host) {
+                Err("it leads here".to_owned())
+            } else {
+                Ok(())
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_added_name_leads_where_it_was_told() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(dial("added", port, &NotHere).await.is_ok());
+        assert!(matches!(dial("added.and.forbidden", port, &NotHere).await, Err(OutgoingError::Denied)));
     }
 
     #[tokio::test]

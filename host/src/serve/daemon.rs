@@ -49,6 +49,7 @@ impl Daemon {
                 .then(|| machine.missing())
                 .into_iter()
                 .collect(),
+            wasm_runtime: wharf_sandbox::engine::WASMTIME.to_owned(),
             ..HostFacts::read(&serve.data, host.cores)
         };
         let control = Control::new(containers.clone(), images, registry, hooks, facts);

@@ -1,10 +1,12 @@
-//! A container's files from outside: `docker cp`, `export` and `diff`, whether it runs or not. Knows archives, and no HTTP.
+//! A container's files from outside: `docker cp`, `export` and `diff`, whether it runs or not. Knows no HTTP.
 //!
 //! - [`view`]: the image and the mounts as one tree, which no path leads out of
 //! - [`pack`], [`place`]: parts of it as an archive, and an archive into its volumes
+//! - [`seed`]: what the image has where a volume is mounted, into the volume
 
 mod pack;
 mod place;
+mod seed;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -20,6 +22,7 @@ use super::spec::Mount;
 use crate::error::{Error, ErrorKind, Result};
 
 pub use place::Clash;
+pub use seed::seed;
 use view::{Kind, Last, Node, View};
 
 /// What clients are told of a path before they copy.

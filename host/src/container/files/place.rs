@@ -1,5 +1,5 @@
-//! An archive into a container's volumes and writable binds. Every entry's folder is looked up as the container sees it,
-//! then opened without following a link, and the entry is made in what was opened: nothing lands outside.
+//! An archive into a container's volumes and writable binds. Every entry's folder is looked up as the container sees
+//! it, then opened without following a link, and the entry is made in what was opened: nothing lands outside.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
@@ -200,7 +200,7 @@ fn file(folder: &OwnedFd, name: &OsStr, content: &mut dyn Read, mode: u32) -> io
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut file = File::from(openat(folder, &working, flags, Mode::from_raw_mode(0o600))?);
     let written = io::copy(content, &mut file)
-        .and_then(|_| file.set_permissions(Permissions::from_mode(mode)))
+        .and_then(|_| file.set_permissions(Permissions::from_mode(mode | 0o400)))
         .and_then(|()| renameat(folder, &working, folder, name).map_err(io::Error::from));
     if written.is_err() {
         let _ = unlinkat(folder, &working, AtFlags::empty());

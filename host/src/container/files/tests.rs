@@ -35,25 +35,26 @@ async fn bench() -> Bench {
         read_only,
         anonymous: false,
         create_source: false,
+        no_copy: false,
     };
     let bind = folder.path().join("bind").display().to_string();
     let mounts = vec![
-        mount(MountKind::Volume, "v", "/data", false),
+        mount(MountKind::Volume, "vol", "/data", false),
         mount(MountKind::Bind, &bind, "/host", false),
         mount(MountKind::Bind, &bind, "/fixed", true),
         mount(MountKind::Tmpfs, "", "/tmp", false),
     ];
-    let id = containers.create(Some("c"), Spec { mounts, ..spec() }).await.unwrap().id;
+    let id = containers.create(Some("box"), Spec { mounts, ..spec() }).await.unwrap().id;
     Bench { folder, containers, id }
 }
 
 impl Bench {
     fn files(&self) -> Files {
-        self.containers.files("c").unwrap()
+        self.containers.files("box").unwrap()
     }
 
     fn volume(&self, path: &str) -> PathBuf {
-        self.folder.path().join("volumes/v/_data").join(path)
+        self.folder.path().join("volumes/vol/_data").join(path)
     }
 
     fn put(&self, path: &str, archive: &[u8]) -> Result<()> {
@@ -154,7 +155,7 @@ async fn the_image_and_what_is_read_only_are_not_written() {
     }
     let error = bench.put("/nothing", &packed).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    assert_eq!(error.to_string(), "Could not find the file /nothing in container c");
+    assert_eq!(error.to_string(), "Could not find the file /nothing in container box");
     fs::write(bench.volume("file"), "").unwrap();
     assert_eq!(bench.put("/data/file", &packed).unwrap_err().to_string(), "extraction point is not a directory");
     assert!(bench.put("/data", b"no tar at all").is_err());

@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use super::packed;
 use crate::container::disk::UNFINISHED;
 
 /// Bytes read at once when looking for an end of line from behind.
@@ -16,6 +17,8 @@ pub struct Rotation {
     pub max_size: Option<u64>,
     /// Files kept, the one written included; at least 1.
     pub max_file: u32,
+    /// Files put aside are packed, `NAME.1.gz`.
+    pub compress: bool,
 }
 
 /// The file being written.
@@ -82,15 +85,22 @@ impl LogFile {
         if self.rotation.max_file > 1 {
             // A crash between two renames leaves a gap, never a lost file: files move up to the first gap only.
             let last = self.rotation.max_file - 1;
-            let gap = (1..=last).find(|number| !numbered(&self.path, *number).exists()).unwrap_or(last);
+            let gap = (1..=last).find(|number| !packed::is_there(&self.path, *number)).unwrap_or(last);
             for number in (1..gap).rev() {
-                fs::rename(numbered(&self.path, number), numbered(&self.path, number + 1))?;
+                packed::shift(&self.path, number)?;
             }
             fs::rename(&self.path, numbered(&self.path, 1))?;
+            packed::forget(&self.path, 1)?;
         }
         fs::rename(&next, &self.path)?;
         self.file = file;
         self.size = 0;
+        if self.rotation.compress && self.rotation.max_file > 1 {
+            // Unpacked it is as good, and larger.
+            if let Err(error) = packed::pack(&self.path) {
+                tracing::warn!("cannot compress {}: {error}", numbered(&self.path, 1).display());
+            }
+        }
         Ok(())
     }
 }
@@ -98,9 +108,9 @@ impl LogFile {
 /// All files of a log, oldest first.
 pub fn existing(path: &Path, max_file: u32) -> io::Result<Vec<File>> {
     let mut files = Vec::new();
-    let paths = (1..max_file).rev().map(|number| numbered(path, number)).chain([path.to_owned()]);
-    for path in paths {
-        match File::open(&path) {
+    let opened = (1..max_file).rev().map(|number| packed::open(path, number)).chain([File::open(path)]);
+    for file in opened {
+        match file {
             Ok(file) => files.push(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -113,7 +123,7 @@ pub fn numbered(path: &Path, number: u32) -> PathBuf {
     beside(path, &number.to_string())
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".");
     name.push(suffix);
@@ -165,7 +175,7 @@ fn block_before(file: &mut File, end: u64) -> io::Result<(u64, Vec<u8>)> {
 mod tests {
     use super::*;
 
-    const NO_ROTATION: Rotation = Rotation { max_size: None, max_file: 1 };
+    const NO_ROTATION: Rotation = Rotation { max_size: None, max_file: 1, compress: false };
 
     #[test]
     fn a_cut_last_line_is_cut_back_wherever_it_was_cut() {
@@ -214,7 +224,7 @@ mod tests {
     fn rotation_keeps_the_newest_files_in_order() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        let mut log = LogFile::open(&path, Rotation { max_size: Some(6), max_file: 3 }).unwrap();
+        let mut log = LogFile::open(&path, Rotation { max_size: Some(6), max_file: 3, compress: false }).unwrap();
         for number in 0..9 {
             if !log.fits(0, 3) {
                 log.rotate().unwrap();
@@ -232,7 +242,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         let (one, two) = (numbered(&path, 1), numbered(&path, 2));
-        let rotation = Rotation { max_size: Some(1), max_file: 4 };
+        let rotation = Rotation { max_size: Some(1), max_file: 4, compress: false };
         // After: the new file was made; the older one moved; the newest moved.
         for step in 0..3 {
             for file in fs::read_dir(folder.path()).unwrap() {
@@ -261,7 +271,7 @@ mod tests {
     fn one_file_is_replaced_by_an_empty_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
-        let mut log = LogFile::open(&path, Rotation { max_size: Some(4), max_file: 1 }).unwrap();
+        let mut log = LogFile::open(&path, Rotation { max_size: Some(4), max_file: 1, compress: false }).unwrap();
         log.append(b"one\n").unwrap();
         let mut old = File::open(&path).unwrap();
         log.rotate().unwrap();

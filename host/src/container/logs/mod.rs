@@ -2,7 +2,7 @@
 //!
 //! A line goes from the guest into its container's [`feed`], which is bounded: a guest that floods waits, nobody else.
 //! One thread ([`writer`]) takes from all feeds in turn and appends to each container's [`journal`], which rotates its
-//! [`file`](mod@file)s. [`reader`] reads them back; [`line`](mod@line) is the format.
+//! [`file`](mod@file)s, some of them `packed`. [`reader`] reads them back; [`line`](mod@line) is the format.
 //!
 //! It must never know a container's state: a reader is told by a flag when no more will come.
 
@@ -10,6 +10,7 @@ pub mod feed;
 pub mod file;
 pub mod journal;
 pub mod line;
+mod packed;
 pub mod reader;
 pub mod writer;
 

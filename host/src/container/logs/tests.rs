@@ -15,7 +15,7 @@ use super::writer::{LogWriter, Queue};
 use super::*;
 use crate::container::runtime::{Output, Stream};
 
-const UNLIMITED: Rotation = Rotation { max_size: None, max_file: 1 };
+const UNLIMITED: Rotation = Rotation { max_size: None, max_file: 1, compress: false };
 
 fn feed(path: &Path, rotation: Rotation, queue: Queue) -> (Arc<Feed>, Sink) {
     let feed = Feed::new(Some(Arc::new(Journal::new(path.to_owned(), rotation, BTreeMap::new()))), queue);
@@ -47,7 +47,7 @@ async fn a_flood_is_written_whole_in_order_and_followed_over_rotations() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
     let writer = LogWriter::start().unwrap();
-    let (feed, sink) = feed(&path, Rotation { max_size: Some(4096), max_file: 4 }, writer.queue());
+    let (feed, sink) = feed(&path, Rotation { max_size: Some(4096), max_file: 4, compress: false }, writer.queue());
     let (alive, state) = watch::channel(true);
     let follow = LogQuery { follow: true, ..LogQuery::default() };
     let mut reader = LogReader::open(&feed, state, follow).await.unwrap();
@@ -78,7 +78,11 @@ async fn a_flood_is_written_whole_in_order_and_followed_over_rotations() {
 async fn tails_reach_over_files() {
     let folder = tempfile::tempdir().unwrap();
     let writer = LogWriter::start().unwrap();
-    let (feed, sink) = feed(&folder.path().join("log"), Rotation { max_size: Some(300), max_file: 9 }, writer.queue());
+    let (feed, sink) = feed(
+        &folder.path().join("log"),
+        Rotation { max_size: Some(300), max_file: 9, compress: false },
+        writer.queue(),
+    );
     for number in 0..20 {
         write(&sink, number.to_string()).await;
     }

@@ -13,6 +13,7 @@ pub struct Neighbours {
     container: String,
     mode: Mode,
     egress: Vec<String>,
+    extra_hosts: Vec<(String, IpAddr)>,
     /// Counts questions, so that containers that share an alias take turns.
     turn: AtomicUsize,
 }
@@ -24,8 +25,8 @@ impl Neighbours {
             "none" => Mode::None,
             _ => Mode::Bridged,
         };
-        let egress = spec.egress.clone();
-        Neighbours { networks, container: container.to_owned(), mode, egress, turn: AtomicUsize::new(0) }
+        let (egress, extra_hosts) = (spec.egress.clone(), spec.extra_hosts.clone());
+        Neighbours { networks, container: container.to_owned(), mode, egress, extra_hosts, turn: AtomicUsize::new(0) }
     }
 
     fn peer(&self, host: &str) -> Option<String> {
@@ -52,7 +53,21 @@ impl Neighbours {
 
 impl Peers for Neighbours {
     fn reach(&self, host: &str, port: u16) -> Reach {
-        reach::reach(&self.view(), host, port, |host| self.peer(host))
+        let reach = |host: &str| reach::reach(&self.view(), host, port, |host| self.peer(host));
+        // A name that was added is as good as its address, and no better: what is closed stays closed.
+        let addresses = self.addresses(host).unwrap_or_default();
+        let mut by_address = addresses.iter().map(|address| reach(&address.to_string()));
+        match reach(host) {
+            Reach::Container(name) => Reach::Container(name),
+            by_name => by_address.find(|found| !matches!(found, Reach::Denied(_))).unwrap_or(by_name),
+        }
+    }
+
+    fn addresses(&self, host: &str) -> Option<Vec<IpAddr>> {
+        let host = host.trim_end_matches('.');
+        let named = self.extra_hosts.iter().filter(|(name, _)| name.eq_ignore_ascii_case(host));
+        let found: Vec<IpAddr> = named.map(|(_, address)| *address).collect();
+        (!found.is_empty()).then_some(found)
     }
 
     fn permits(&self, host: &str, port: u16, address: IpAddr) -> Result<(), String> {

@@ -159,3 +159,24 @@ fn addresses_are_given_once_and_freed() {
     networks.leave("small", &format!("{:0<64}", "c3"));
     assert_eq!(try_join("c6", &EndpointSpec::default()).unwrap(), "10.0.0.4".parse().ok());
 }
+
+#[test]
+fn an_added_name_is_as_good_as_its_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let networks = open(&folder);
+    networks.create(named("mine")).unwrap();
+    join(&networks, "mine", "one", &[]);
+    let two = join(&networks, "mine", "two", &[]).address.unwrap();
+    let hosts = [("peer", two.to_string()), ("api", "10.0.0.5".into()), ("meta", "169.254.169.254".into())];
+    let extra_hosts = hosts.iter().map(|(name, address)| ((*name).to_owned(), address.parse().unwrap())).collect();
+    let egress = vec!["10.0.0.5:5000".to_owned(), "meta:5000".to_owned()];
+    let spec = crate::container::Spec { extra_hosts, egress, ..fixture::spec() };
+    let own = Neighbours::new(networks.clone(), &format!("{:0<64}", "one"), &spec);
+    assert_eq!(own.reach("peer", 5000), is("two"));
+    assert_eq!(own.reach("API.", 5000), Reach::Outside);
+    assert!(own.permits("api", 5000, "10.0.0.5".parse().unwrap()).is_ok());
+    assert!(matches!(own.reach("api", 80), Reach::Denied(_)), "another port");
+    assert!(own.permits("meta", 5000, "169.254.169.254".parse().unwrap()).is_err(), "named, and guarded all the same");
+    assert_eq!(own.addresses("Api"), Some(vec!["10.0.0.5".parse().unwrap()]));
+    assert_eq!(own.addresses("other"), None);
+}

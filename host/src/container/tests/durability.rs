@@ -138,6 +138,7 @@ async fn a_create_that_cannot_be_written_leaves_nothing() {
         read_only: false,
         anonymous: false,
         create_source: false,
+        no_copy: false,
     }];
     let error = host.containers.create(Some("web"), Spec { mounts, ..spec() }).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);

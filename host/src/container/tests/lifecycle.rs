@@ -88,8 +88,12 @@ async fn names_are_given_once_and_invented_when_missing() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_start_says_why_and_changes_nothing_else() {
     let host = host();
-    let publish =
-        Publish { guest: GuestPort { port: 5000, protocol: Protocol::Tcp }, host_ip: None, host_port: Some(5001) };
+    let publish = Publish {
+        guest: GuestPort { port: 5000, protocol: Protocol::Tcp },
+        host_ip: None,
+        host_port: Some(5001),
+        host_port_end: None,
+    };
     let id = host.create("web", Spec { publish: vec![publish], ..spec() }).await;
     host.runtime.will(Outcome::Fails(ErrorKind::Conflict, "address in use"));
     let error = host.containers.start(&id).await.unwrap_err();
@@ -200,6 +204,7 @@ async fn mounts_are_resolved_made_and_released() {
         read_only: false,
         anonymous: false,
         create_source,
+        no_copy: false,
     };
     let source = folder.to_str().unwrap();
     let error = host

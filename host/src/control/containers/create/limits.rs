@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::request::{DeviceRequest, GpuRequest, HostConfig, LogRequest, RestartRequest};
-use crate::container::spec::{Gpus, LogOptions, RestartPolicy};
+use crate::container::spec::{Gpus, LogOptions, RestartPolicy, is_true};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Docker's smallest memory limit.
@@ -86,8 +86,14 @@ pub fn log(request: &LogRequest) -> Result<LogOptions> {
         match key.as_str() {
             "max-size" => log.max_size = log_size(value)?,
             "max-file" => log.max_file = log_files(value)?,
+            "compress" if is_true(value).is_none() => {
+                return Err(Error::invalid(format!("strconv.ParseBool: parsing \"{value}\": invalid syntax")));
+            }
             _ => {}
         }
+    }
+    if driver == "json-file" && log.compresses() && (log.max_file < 2 || log.max_size.is_none()) {
+        return Err(Error::invalid("compress cannot be true when max-file is less than 2 or max-size is not set"));
     }
     Ok(log)
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::request::{CreateRequest, EndpointRequest, HealthRequest, HostConfig};
-use super::{limits, mounts, ports, stored};
+use super::{hosts, limits, mounts, ports, stored};
 use crate::container::Spec;
 use crate::container::devices::DeviceWish;
 use crate::container::spec::{EndpointSpec, Healthcheck};
@@ -48,6 +48,7 @@ pub fn merge(request: CreateRequest, image: &Image, host: &HostFacts) -> Result<
         endpoints: endpoints(&request.networking_config.endpoints_config, &network_mode)?,
         egress: limits::egress(&labels),
         devices: DeviceWish::of_labels(&labels)?,
+        extra_hosts: hosts::extra(&config.extra_hosts)?,
         labels,
         healthcheck: healthcheck(request.healthcheck, from.healthcheck.as_ref())?,
         auto_remove: config.auto_remove,

@@ -2,9 +2,10 @@
 //!
 //! - [`request`]: the body
 //! - [`merge`]: request and image joined
-//! - [`mounts`], [`ports`], [`limits`]: what is read from which flags, and what is refused
+//! - [`mounts`], [`ports`], [`hosts`], [`limits`]: what is read from which flags, and what is refused
 //! - [`stored`]: the `HostConfig` that `inspect` shows
 
+mod hosts;
 pub mod limits;
 pub mod merge;
 pub mod mounts;

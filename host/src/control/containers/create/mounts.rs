@@ -8,20 +8,18 @@ use crate::container::spec::{MountKind, MountSpec};
 use crate::error::{Error, Result};
 
 /// Suffixes of `-v` that say who shares a mount, which nobody does here.
-const SHARING: [&str; 14] = [
+const SHARING: [&str; 12] = [
     "z",
     "Z",
     "cached",
     "delegated",
     "consistent",
-    "nocopy",
     "shared",
     "rshared",
     "slave",
     "rslave",
     "private",
     "rprivate",
-    "volume-nocopy",
     "bind-recursive",
 ];
 
@@ -74,7 +72,7 @@ impl Mounts {
 
 fn anonymous(target: String) -> MountSpec {
     let (kind, source) = (MountKind::Volume, String::new());
-    MountSpec { kind, source, target, read_only: false, anonymous: false, create_source: false }
+    MountSpec { kind, source, target, read_only: false, anonymous: false, create_source: false, no_copy: false }
 }
 
 /// `SOURCE:TARGET[:OPTIONS]`, or a target alone.
@@ -93,11 +91,12 @@ fn from_bind(bind: &str) -> Result<MountSpec> {
     if path == "/" {
         return invalid(": invalid specification: destination can't be '/'");
     }
-    let mut read_only = false;
+    let (mut read_only, mut no_copy) = (false, false);
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option {
             "ro" => read_only = true,
             "rw" => read_only = false,
+            "nocopy" | "volume-nocopy" => no_copy = true,
             option if SHARING.contains(&option) => {}
             _ => return Err(Error::invalid(format!("invalid mode: {options}"))),
         }
@@ -117,6 +116,7 @@ fn from_bind(bind: &str) -> Result<MountSpec> {
         read_only,
         anonymous: source.is_empty(),
         create_source,
+        no_copy,
     })
 }
 
@@ -149,7 +149,8 @@ fn from_mount(mount: &MountRequest) -> Result<MountSpec> {
     }
     let anonymous = kind == MountKind::Volume && mount.source.is_empty();
     let (source, read_only) = (mount.source.clone(), mount.read_only);
-    Ok(MountSpec { kind, source, target, read_only, anonymous, create_source: false })
+    let no_copy = mount.volume_options.no_copy;
+    Ok(MountSpec { kind, source, target, read_only, anonymous, create_source: false, no_copy })
 }
 
 fn is_volume_name(name: &str) -> bool {
@@ -225,7 +226,7 @@ mod tests {
     fn mounts_that_make_no_sense_are_named() {
         let message = |kind: &str, source: &str, target: &str| {
             let (kind, source, target) = (kind.to_owned(), source.to_owned(), target.to_owned());
-            from_mount(&MountRequest { kind, source, target, read_only: false }).unwrap_err().to_string()
+            from_mount(&MountRequest { kind, source, target, ..MountRequest::default() }).unwrap_err().to_string()
         };
         let prefix = "invalid mount config for type";
         assert_eq!(message("npipe", "", "/x"), format!("{prefix} \"npipe\": mount type unknown: \"npipe\""));

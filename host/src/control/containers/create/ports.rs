@@ -21,7 +21,21 @@ pub fn guest_port(text: &str) -> Result<GuestPort> {
 
 /// Ports named by anybody: by the image, by `--expose`, by `-p`.
 pub fn exposed<'a>(named: impl Iterator<Item = &'a str>) -> Result<Vec<GuestPort>> {
-    let ports: BTreeSet<GuestPort> = named.map(guest_port).collect::<Result<_>>()?;
+    let mut ports = BTreeSet::new();
+    for text in named {
+        // `5000-5002/tcp`, as docker takes it.
+        let (range, protocol) = text.split_once('/').unwrap_or((text, ""));
+        let Some((first, last)) = range.split_once('-') else {
+            ports.insert(guest_port(text)?);
+            continue;
+        };
+        let whole = |port: &str| if protocol.is_empty() { port.to_owned() } else { format!("{port}/{protocol}") };
+        let (first, last) = (guest_port(&whole(first))?, guest_port(&whole(last))?);
+        if last.port < first.port {
+            return Err(Error::invalid(format!("invalid port specification: \"{text}\"")));
+        }
+        ports.extend((first.port..=last.port).map(|port| GuestPort { port, protocol: first.protocol }));
+    }
     Ok(ports.into_iter().collect())
 }
 
@@ -34,7 +48,7 @@ pub fn publish(bindings: &BTreeMap<String, Vec<PortBinding>>) -> Result<Vec<Publ
         }
         // No binding is one on a free port.
         if bindings.is_empty() {
-            publish.push(Publish { guest, host_ip: None, host_port: None });
+            publish.push(Publish { guest, host_ip: None, host_port: None, host_port_end: None });
         }
         for binding in bindings {
             publish.push(one(guest, binding)?);
@@ -46,14 +60,17 @@ pub fn publish(bindings: &BTreeMap<String, Vec<PortBinding>>) -> Result<Vec<Publ
 fn one(guest: GuestPort, PortBinding { host_ip, host_port }: &PortBinding) -> Result<Publish> {
     let invalid_ip = |_| Error::invalid(format!("invalid IP address: {host_ip}"));
     let ip = if host_ip.is_empty() { None } else { Some(host_ip.parse().map_err(invalid_ip)?) };
-    if host_port.contains('-') {
-        return Err(Error::invalid(format!(
-            "a range of host ports ({host_port}) for one port is not offered: name one port, or none for a free one"
-        )));
+    let invalid = || Error::invalid(format!("invalid port specification: \"{host_port}\""));
+    let number = |text: &str| text.parse::<u16>().map_err(|_| invalid());
+    let (first, last) = match host_port.split_once('-') {
+        Some((first, last)) => (number(first)?, Some(number(last)?)),
+        None if host_port.is_empty() => (0, None),
+        None => (number(host_port)?, None),
+    };
+    if last.is_some_and(|last| first == 0 || last < first) {
+        return Err(invalid());
     }
-    let invalid = |_| Error::invalid(format!("invalid port specification: \"{host_port}\""));
-    let port: u16 = if host_port.is_empty() { 0 } else { host_port.parse().map_err(invalid)? };
-    Ok(Publish { guest, host_ip: ip, host_port: (port != 0).then_some(port) })
+    Ok(Publish { guest, host_ip: ip, host_port: (first != 0).then_some(first), host_port_end: last })
 }
 
 #[cfg(test)]
@@ -84,10 +101,22 @@ mod tests {
     fn bindings() {
         let one = published(r#"{"5000/tcp":[{"HostIp":"","HostPort":"5000"},{"HostIp":"127.0.0.1","HostPort":"0"}]}"#);
         assert_eq!(one.unwrap(), [("5000/tcp *".into(), Some(5000)), ("5000/tcp 127.0.0.1".into(), None)]);
+        let ranges = serde_json::from_str(r#"{"80":[{"HostPort":"5000-5010"}]}"#).unwrap();
+        let range = publish(&ranges).unwrap().remove(0);
+        assert_eq!((range.host_port, range.host_port_end), (Some(5000), Some(5010)));
+        let ports = exposed(["5000-5002/tcp", "5001", "53-53/udp"].into_iter()).unwrap();
+        let ports: Vec<_> = ports.iter().map(ToString::to_string).collect();
+        assert_eq!(ports, ["53/udp", "5000/tcp", "5001/tcp", "5002/tcp"]);
+        for text in ["5002-5000", "1-", "-1", "1-2-3", "1-2/sctp", "1-70000"] {
+            assert!(exposed([text].into_iter()).is_err(), "{text}");
+        }
         assert_eq!(published(r#"{"80":[]}"#).unwrap(), [("80/tcp *".into(), None)]);
         for (json, message) in [
             (r#"{"80":[{"HostIp":"x"}]}"#, "invalid IP address: x"),
             (r#"{"80":[{"HostPort":"99999"}]}"#, "invalid port specification: \"99999\""),
+            (r#"{"80":[{"HostPort":"5010-5000"}]}"#, "invalid port specification: \"5010-5000\""),
+            (r#"{"80":[{"HostPort":"0-5"}]}"#, "invalid port specification: \"0-5\""),
+            (r#"{"80":[{"HostPort":"1-"}]}"#, "invalid port specification: \"1-\""),
             (r#"{"53/udp":[{}]}"#, "port 53/udp cannot be published: services here speak HTTP over TCP"),
         ] {
             assert_eq!(published(json).unwrap_err().to_string(), message);

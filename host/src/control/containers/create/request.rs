@@ -107,6 +107,7 @@ pub struct HostConfig {
     pub devices: Vec<DeviceRequest>,
     pub device_requests: Vec<GpuRequest>,
     pub links: Vec<String>,
+    pub extra_hosts: Vec<String>,
     pub isolation: String,
     pub cgroup_parent: String,
     // Without effect; named to warn of it.
@@ -131,6 +132,13 @@ pub struct MountRequest {
     pub source: String,
     pub target: String,
     pub read_only: bool,
+    pub volume_options: VolumeOptions,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct VolumeOptions {
+    pub no_copy: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

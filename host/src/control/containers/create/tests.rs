@@ -107,6 +107,21 @@ fn the_tutorials_command_line() {
 }
 
 #[test]
+fn logs_are_compressed_where_there_is_something_to_compress() {
+    let log = |config: Value| {
+        let config = json!({"LogConfig": {"Type": "json-file", "Config": config}});
+        merged(json!({"HostConfig": config}), json!({})).map(|(spec, _)| spec.log)
+    };
+    let whole = log(json!({"compress": "true", "max-size": "1k", "max-file": "2", "tag": "{{.Name}}"})).unwrap();
+    assert!(whole.compresses() && whole.options["tag"] == "{{.Name}}");
+    assert!(!log(json!({"compress": "false"})).unwrap().compresses());
+    for config in [json!({"compress": "true"}), json!({"compress": "1", "max-size": "1k"})] {
+        assert!(log(config).unwrap_err().to_string().contains("compress cannot be true when max-file is less than 2"));
+    }
+    assert!(log(json!({"compress": "maybe"})).unwrap_err().to_string().contains("invalid syntax"));
+}
+
+#[test]
 fn what_has_no_effect_is_warned_of() {
     let host_config = json!({
         "PidsLimit": 5, "CpusetCpus": "0", "Privileged": true, "CapAdd": ["CAP_X"],
