@@ -67,7 +67,7 @@ fn files_go_in_and_come_out_whoever_copies_them() {
         let at = |path: &str| local.0.join(path).display().to_string();
         let inside = |path: &str| format!("box:/data/{client}{path}");
         let cp = |from: &str, to: &str| {
-            let ended = run(&mut command(&["cp", from, to]));
+            let ended = run(&mut command(&["cp", "--quiet=false", from, to]));
             assert_eq!(ended.code, Some(0), "{client} cp {from} {to}: {ended:?}");
             ended.stderr
         };

@@ -40,9 +40,9 @@ pub struct Copy {
     /// Always follow symbol link in SRC_PATH
     #[arg(short = 'L', long)]
     follow_link: bool,
-    /// Suppress progress output during copy
-    #[arg(short, long)]
-    quiet: bool,
+    /// Suppress progress output during copy; the default where stdout is no terminal
+    #[arg(short, long, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    quiet: Option<bool>,
     #[arg(value_name = "SRC_PATH", allow_hyphen_values = true)]
     source: String,
     #[arg(value_name = "DEST_PATH", allow_hyphen_values = true)]
@@ -159,7 +159,7 @@ impl Copy {
     }
 
     fn done(&self, bytes: u64, to: &str) {
-        if !self.quiet {
+        if !self.quiet.unwrap_or_else(|| !io::stdout().is_terminal()) {
             table::say(&format!("Successfully copied {} to {to}", units::short_size(bytes as f64)));
         }
     }

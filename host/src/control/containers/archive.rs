@@ -1,6 +1,6 @@
 //! `docker cp`, `docker export` and `docker diff`: a container's files as an archive, and archives into them.
 
-use std::io;
+use std::io::{self, Read};
 
 use axum::response::Response;
 use base64::Engine;
@@ -15,6 +15,9 @@ use crate::control::archives::{reader, written};
 use crate::control::call::{Call, blocking, empty, ok};
 use crate::control::times;
 use crate::error::{Error, Result};
+
+/// Bytes of a refused archive that are read all the same.
+const REFUSED: u64 = 64 << 20;
 
 const STAT: HeaderName = HeaderName::from_static("x-docker-container-path-stat");
 const TAR: HeaderValue = HeaderValue::from_static("application/x-tar");
@@ -33,24 +36,21 @@ struct StatHeader<'a> {
 }
 
 pub async fn archive(mut call: Call, method: &Method, id: &str) -> Result<Response> {
-    call.control.containers.find(id)?;
-    let Some(path) = call.query.text("path").map(str::to_owned) else {
-        return Err(Error::invalid("bad parameter: path cannot be empty"));
-    };
     if method == Method::PUT {
-        let clash = if call.query.flag("noOverwriteDirNonDir") { Clash::Refused } else { Clash::Replaced };
         let mut body = reader(std::mem::take(&mut call.body));
-        let files = open(&call.control.containers, id).await?;
+        let found = path(&call, id);
+        let clash = if call.query.flag("noOverwriteDirNonDir") { Clash::Refused } else { Clash::Replaced };
+        let (containers, id) = (call.control.containers.clone(), id.to_owned());
         blocking(move || {
-            files.unpack(&path, &mut body, clash)?;
-            // The rest is padding; a client that is still sending would otherwise see the connection break.
-            io::copy(&mut body, &mut io::sink())
-                .map(drop)
-                .map_err(|error| Error::invalid("the archive broke off after its last entry").because(error))
+            let taken = found.and_then(|path| containers.files(&id)?.unpack(&path, &mut body, clash));
+            // Whatever came of it: a client that is still sending sees a broken connection, and not the answer.
+            let _ = io::copy(&mut body.take(REFUSED), &mut io::sink());
+            taken
         })
         .await?;
         return empty(StatusCode::OK);
     }
+    let path = path(&call, id)?;
     let files = open(&call.control.containers, id).await?;
     let (files, path, stat) = blocking(move || {
         let stat = files.stat(&path)?;
@@ -66,6 +66,12 @@ pub async fn archive(mut call: Call, method: &Method, id: &str) -> Result<Respon
     };
     response.headers_mut().insert(STAT, header);
     Ok(response)
+}
+
+fn path(call: &Call, id: &str) -> Result<String> {
+    call.control.containers.find(id)?;
+    let path = call.query.text("path").map(str::to_owned);
+    path.ok_or_else(|| Error::invalid("bad parameter: path cannot be empty"))
 }
 
 pub async fn export(call: Call, id: &str) -> Result<Response> {
