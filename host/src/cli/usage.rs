@@ -90,7 +90,7 @@ impl Usage {
         let rows = |kind: &str, row: &dyn Fn(&Value) -> Vec<Map<String, Value>>| {
             found[kind].as_array().into_iter().flatten().flat_map(row).collect::<Vec<_>>()
         };
-        let containers = rows("Containers", &|one: &Value| vec![look::container_row(one, false)]);
+        let containers = rows("Containers", &container_rows);
         let cache = units::size(kind(&found["BuildCache"], &["Size"], |_| true).size);
         let parts = [
             ("Images space usage:".to_owned(), IMAGES.render(&rows("Images", &image_rows), None)?),
@@ -102,6 +102,13 @@ impl Usage {
         let text: Vec<String> = parts.into_iter().map(|(title, table)| format!("{title}\n\n{table}")).collect();
         table::print(&text.join("\n")).map(|()| ExitCode::SUCCESS)
     }
+}
+
+fn container_rows(one: &Value) -> Vec<Map<String, Value>> {
+    let mut row = look::container_row(one, false);
+    // What it has written, without its image.
+    row.insert("Size".to_owned(), units::short_size(one["SizeRw"].as_f64().unwrap_or(0.0)).into());
+    vec![row]
 }
 
 fn image_rows(one: &Value) -> Vec<Map<String, Value>> {

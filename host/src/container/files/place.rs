@@ -94,10 +94,11 @@ impl Placing<'_> {
         let there = self.make_way(&folder, name, &whole, &content)?;
         let mode = entry.header().mode().unwrap_or(0o644) & 0o777;
         let modified = entry.header().mtime().unwrap_or(0);
+        let size = entry.size();
         match content {
             Content::Folder if there => Ok(()),
             Content::Folder => mkdirat(&folder, name, Mode::from_raw_mode(mode | 0o700)).map_err(io::Error::from),
-            Content::File => file(&folder, name, entry, mode),
+            Content::File => file(&folder, name, entry, size, mode),
             Content::Symbolic(target) => symlinkat(&target, &folder, name).map_err(io::Error::from),
             Content::Hard(target) => return self.hard_link(&target, &folder, name, &whole),
         }
@@ -194,13 +195,15 @@ impl Placing<'_> {
 }
 
 /// The whole file under another name, then its own.
-fn file(folder: &OwnedFd, name: &OsStr, content: &mut dyn Read, mode: u32) -> io::Result<()> {
+fn file(folder: &OwnedFd, name: &OsStr, content: &mut dyn Read, size: u64, mode: u32) -> io::Result<()> {
     let random = ids::random_number().map_err(|error| io::Error::other(error.chain()))?;
     let working = OsString::from(format!(".wharf-cp-{random:016x}"));
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut file = File::from(openat(folder, &working, flags, Mode::from_raw_mode(0o600))?);
     let written = io::copy(content, &mut file)
-        .and_then(|_| file.set_permissions(Permissions::from_mode(mode | 0o400)))
+        // An archive that was cut ends like one that is whole.
+        .and_then(|copied| if copied == size { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) })
+        .and_then(|()| file.set_permissions(Permissions::from_mode(mode | 0o400)))
         .and_then(|()| renameat(folder, &working, folder, name).map_err(io::Error::from));
     if written.is_err() {
         let _ = unlinkat(folder, &working, AtFlags::empty());
@@ -271,9 +274,10 @@ fn check_link(path: &Path, target: &Path) -> Result<()> {
 fn failed(whole: &Path, error: io::Error) -> Error {
     let kind = match error.kind() {
         io::ErrorKind::NotFound => ErrorKind::NotFound,
-        io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename => {
-            ErrorKind::InvalidArgument
-        }
+        io::ErrorKind::NotADirectory
+        | io::ErrorKind::InvalidInput
+        | io::ErrorKind::InvalidFilename
+        | io::ErrorKind::UnexpectedEof => ErrorKind::InvalidArgument,
         _ => ErrorKind::Io,
     };
     Error::new(kind, format!("cannot write {}", whole.display())).because(error)
