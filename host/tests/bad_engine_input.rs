@@ -370,9 +370,9 @@ fn archives_that_are_none_or_lead_out() {
         says(engine.raw(method, &archive(&format!("path=/{}", "x".repeat(5000))), &one), 400, "cannot look up");
     }
     assert_eq!(engine.raw("DELETE", &archive("path=/data"), b"").status, 404);
-    says(engine.get(&archive("path=/hello.wasm/")), 400, "not a directory");
+    says(engine.get(&archive("path=/app.wasm/")), 400, "not a directory");
     says(put("path=/", &one), 403, "container rootfs is marked read-only");
-    says(put("path=/hello.wasm", &one), 400, "not a directory");
+    says(put("path=/app.wasm", &one), 400, "not a directory");
     says(put("path=/data", b"this is no archive, whatever it says of itself"), 400, "cannot be read");
     let mut wrong = one.clone();
     wrong[0] = b'x';
