@@ -8,7 +8,6 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 use support::daemon::{TestDaemon, context, context_of, run_with_input, succeeded};
@@ -16,16 +15,7 @@ use support::eventually;
 use support::guests::{example, fixture};
 use support::host::{Ended, Scratch};
 use support::http::Client;
-
-/// Word for word.
-const TUTORIAL: &str = include_str!("fixtures/tutorial-compose.yml");
-
-/// Some tests publish the ports 5001 and 5002 of this machine.
-static PORTS: Mutex<()> = Mutex::new(());
-
-fn ports() -> MutexGuard<'static, ()> {
-    PORTS.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use support::tutorial::{COMPOSE, ports};
 
 /// A compose file in a folder of its own, and the host it is for.
 struct Project {
@@ -109,7 +99,7 @@ impl Project {
 #[test]
 fn the_tutorials_file_names_the_port_both_want_and_works_when_mended() {
     let _ports = ports();
-    let project = Project::with_examples(TUTORIAL, &["facedetection", "maskdetection"]);
+    let project = Project::with_examples(COMPOSE, &["facedetection", "maskdetection"]);
     project.ok(&["build"]);
     let refused = project.run(&["up", "-d"]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
@@ -117,7 +107,7 @@ fn the_tutorials_file_names_the_port_both_want_and_works_when_mended() {
     assert!(refused.stderr.contains(expected), "{refused:?}");
     assert_eq!(project.wharf(&["ps", "-aq"]), "", "nothing was started");
 
-    let (first, second) = TUTORIAL.rsplit_once("5001").unwrap();
+    let (first, second) = COMPOSE.rsplit_once("5001").unwrap();
     project.folder.file("docker-compose.yml", format!("{first}5002{second}").as_bytes());
     project.ok(&["up", "-d"]);
     for (name, port) in [("facedetection", 5001), ("maskdetection", 5002)] {

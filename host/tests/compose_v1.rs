@@ -8,7 +8,6 @@ mod support;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 use support::daemon::{TestDaemon, context, has_docker, run_with_input, succeeded};
@@ -16,6 +15,7 @@ use support::eventually;
 use support::guests::{example, skip};
 use support::host::{Ended, Scratch};
 use support::http::Client;
+use support::tutorial::{COMPOSE, ports};
 
 const SMALL: &str = r#"version: "3"
 services:
@@ -36,16 +36,6 @@ services:
 volumes:
   store:
 "#;
-
-/// Word for word.
-const TUTORIAL: &str = include_str!("fixtures/tutorial-compose.yml");
-
-/// Two tests publish the ports 5001 and 5002 of this machine.
-static PORTS: Mutex<()> = Mutex::new(());
-
-fn ports() -> MutexGuard<'static, ()> {
-    PORTS.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A compose file in a folder of its own, and the host it is for.
 struct Project {
@@ -205,7 +195,7 @@ fn masks(service: Client, folder: &Path) -> Vec<String> {
 #[test]
 fn the_tutorials_file_names_the_port_both_want_and_works_when_mended() {
     let _ports = ports();
-    let Some(project) = Project::new(TUTORIAL, &["facedetection", "maskdetection"]) else { return };
+    let Some(project) = Project::new(COMPOSE, &["facedetection", "maskdetection"]) else { return };
     project.ok(&["build"]);
     let refused = project.run(&["up", "-d"]);
     assert_eq!(refused.code, Some(1), "{refused:?}");
@@ -214,7 +204,7 @@ fn the_tutorials_file_names_the_port_both_want_and_works_when_mended() {
     assert_eq!(running.lines().count(), 1, "the other one runs: {running}");
 
     project.ok(&["down"]);
-    let (first, second) = TUTORIAL.rsplit_once("5001").unwrap();
+    let (first, second) = COMPOSE.rsplit_once("5001").unwrap();
     project.write(&format!("{first}5002{second}"));
     project.ok(&["up", "-d"]);
     for (name, port) in [("facedetection", 5001), ("maskdetection", 5002)] {

@@ -8,6 +8,7 @@
 //! - [`golden`]: what a program prints, compared to files
 //! - [`registry`]: a real registry on loopback, and a line to it that breaks
 //! - [`traffic`]: those who keep a host busy while it is killed, and remember what it acknowledged
+//! - [`tutorial`]: its compose file, and the ports that needs
 //! - [`http`]: requests, whole or broken, and answers, whole or cut short
 //! - [`guests`]: where the built guests and the models are
 //! - [`pictures`]: pictures that were never taken: bombs, and tiles enlarged and inverted
@@ -29,6 +30,7 @@ pub mod pictures;
 pub mod python;
 pub mod registry;
 pub mod traffic;
+pub mod tutorial;
 
 use std::time::{Duration, Instant};
 
