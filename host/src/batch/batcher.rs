@@ -25,7 +25,7 @@ use crate::model::lanes::Claim;
 use crate::model::session::{ModelSession, Stop};
 use crate::model::signature;
 use crate::model::watchdog::{self, Reason};
-use crate::model::{Counters, Device, LoadedModel, ModelStore, OnnxRuntime};
+use crate::model::{Counters, Device, LoadedModel, ModelStore, OnnxRuntime, Placing};
 
 /// A run that is expected to take less stays on the thread as it is. To tell tokio that a thread blocks
 /// makes it wake another one, which costs about as much as such a run.
@@ -36,16 +36,17 @@ const SHORT: Duration = Duration::from_micros(200);
 const BRIEF: Duration = Duration::from_millis(20);
 
 /// What a container may choose per model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelOptions {
-    pub device: Device,
+    /// Where, and what the GPU's providers are told. By default the CPU.
+    pub placing: Placing,
     /// See [`Policy::max_batch`].
     pub max_batch: usize,
 }
 
 impl Default for ModelOptions {
     fn default() -> Self {
-        ModelOptions { device: Device::Cpu, max_batch: 1 }
+        ModelOptions { placing: Placing::default(), max_batch: 1 }
     }
 }
 
@@ -64,7 +65,7 @@ impl Models {
     /// sessions and their queue. Takes as long as ONNX Runtime does: not for an asynchronous thread.
     pub fn load(&self, name: &str, path: &Path, options: ModelOptions) -> Result<Batcher> {
         let queue_options = format!("max_batch={}", options.max_batch);
-        let model = self.store.load(name, path, options.device, &queue_options, |signature| {
+        let model = self.store.load(name, path, &options.placing, &queue_options, |signature| {
             let batchable = signature::is_batchable(signature);
             if options.max_batch > 1 && !batchable {
                 tracing::warn!(model = name, "not batched: dimension 0 is not open in all inputs and outputs");
@@ -98,7 +99,17 @@ impl Batcher {
     }
 
     pub fn device(&self) -> Device {
-        self.served.model.device
+        self.served.model.device()
+    }
+
+    /// What would have been preferred to [`Batcher::device`], each with the reason why it cannot be had.
+    pub fn fell_back(&self) -> &[String] {
+        self.served.model.fell_back()
+    }
+
+    /// Nodes per provider, by ONNX Runtime's own record; `None` where it keeps none.
+    pub fn placement(&self) -> Option<&[(String, usize)]> {
+        self.served.model.placement()
     }
 
     /// Of the model's file, in hexadecimal.

@@ -12,7 +12,7 @@ use wharf_tensor::{DType, Tensor};
 
 use super::{Batcher, ModelOptions, Models};
 use crate::error::ErrorKind;
-use crate::model::{Device, fixture};
+use crate::model::{Device, Placing, Plan, fixture};
 
 /// Steps of `sleepy.onnx` that no test waits for.
 const FOREVER: i64 = i64::MAX / 2;
@@ -285,8 +285,8 @@ fn equal_files_share_their_sessions() {
     fs::copy(fixture::model("identity"), &copy).unwrap();
     let models = models();
     let options = ModelOptions::default();
-    let one = models.load("one", &fixture::model("identity"), options).unwrap();
-    let two = models.load("two", &copy, options).unwrap();
+    let one = models.load("one", &fixture::model("identity"), options.clone()).unwrap();
+    let two = models.load("two", &copy, options.clone()).unwrap();
     assert!(std::ptr::eq(one.signature(), two.signature()));
     let batching = models.load("three", &copy, ModelOptions { max_batch: 4, ..options }).unwrap();
     assert!(!std::ptr::eq(one.signature(), batching.signature()));
@@ -344,9 +344,28 @@ fn files_that_are_no_model_say_why() {
 }
 
 #[test]
+fn a_preferred_device_that_refuses_is_left_with_its_reason() {
+    let plan = Plan { device: Device::Cuda(99), alternatives: vec![Device::Cpu], ..Plan::default() };
+    let options = ModelOptions { placing: plan.into(), ..ModelOptions::default() };
+    let model = models().load("identity", &fixture::model("identity"), options).unwrap();
+    assert_eq!(model.device(), Device::Cpu);
+    let [reason] = model.fell_back() else { panic!("{:?}", model.fell_back()) };
+    assert!(reason.starts_with("cuda:99: model \"identity\" is to run on cuda:99"), "{reason}");
+}
+
+#[test]
+fn the_placement_is_onnx_runtimes_own_record() {
+    let model = models().load("sum", &fixture::model("sum"), ModelOptions::default()).unwrap();
+    let placement = model.placement().expect("the pinned ONNX Runtime keeps the record");
+    let [(provider, nodes)] = placement else { panic!("{placement:?}") };
+    assert_eq!((provider.as_str(), *nodes > 0), ("CPUExecutionProvider", true));
+    assert_eq!(model.fell_back(), [""; 0]);
+}
+
+#[test]
 fn a_device_that_is_not_there_is_unmet() {
     for device in [Device::Cuda(0), Device::TensorRt(7)] {
-        let options = ModelOptions { device, ..ModelOptions::default() };
+        let options = ModelOptions { placing: Placing::only(device), ..ModelOptions::default() };
         let Err(error) = models().load("identity", &fixture::model("identity"), options) else { continue };
         assert_eq!(error.kind(), ErrorKind::Unmet, "{}", error.chain());
         assert!(error.to_string().contains(&device.to_string()), "{error}");

@@ -19,8 +19,10 @@ use wharf_tensor::infer::Signature;
 use super::device::Device;
 use super::environment::OnnxRuntime;
 use super::options::{CudaOptions, TensorRtOptions};
+use super::placement::{self, Placement};
+use super::seen::hashed;
 use super::session::ModelSession;
-use super::signature;
+use super::{register, signature};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Larger models are not cached: the copy would cost more disk than it saves time, and ONNX Runtime cannot
@@ -53,6 +55,8 @@ pub struct Recipe {
     pub path: PathBuf,
     pub sha256: String,
     pub device: Device,
+    pub cuda: CudaOptions,
+    pub tensorrt: TensorRtOptions,
     /// Where the optimised model is or will be; `None` if this model is not cached.
     pub optimised: Option<PathBuf>,
 }
@@ -63,10 +67,7 @@ impl Source {
             let kind = if error.kind() == io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Io };
             Error::new(kind, format!("model {name:?}: cannot read {}", path.display())).because(error)
         })?;
-        let mut sha256 = String::with_capacity(64);
-        for byte in Sha256::digest(&bytes) {
-            let _ = write!(sha256, "{byte:02x}");
-        }
+        let sha256 = hashed(&bytes);
         let external = names_external_files(&bytes);
         Ok(Source { path: path.to_path_buf(), bytes, sha256, external })
     }
@@ -105,8 +106,9 @@ pub fn cache_path(cache: &Path, source: &Source, runtime: &OnnxRuntime, device: 
 }
 
 impl Recipe {
-    /// The first session of a model, from bytes already read, and the signature all its sessions share.
-    pub fn open_wide(&self, source: &Source) -> Result<(ModelSession, Arc<Signature>)> {
+    /// The first session of a model, from bytes already read, the signature all its sessions share, and which provider
+    /// got how many of its nodes.
+    pub fn open_wide(&self, source: &Source) -> Result<(ModelSession, Arc<Signature>, Option<Placement>)> {
         let session = match self.open_optimised(Width::Wide) {
             Some(session) => session,
             None => self.open_original(source)?,
@@ -115,7 +117,8 @@ impl Recipe {
             Error::invalid(format!("cannot serve model {:?} ({}): {reason}", self.name, self.path.display()))
         })?;
         let signature = Arc::new(signature);
-        Ok((ModelSession::new(session, signature.clone()), signature))
+        let placement = placement::read(self.runtime, &session);
+        Ok((ModelSession::new(session, signature.clone()), signature, placement))
     }
 
     /// One more session, for a narrow lane.
@@ -197,12 +200,15 @@ impl Recipe {
     }
 
     fn builder(&self, width: Width, level: GraphOptimizationLevel) -> Result<SessionBuilder> {
-        let providers = super::register::dispatches(self.device, &CudaOptions::default(), &TensorRtOptions::default());
+        let providers = register::dispatches(self.device, &self.cuda, &self.tensorrt);
         let refused = |error: ort::Error<SessionBuilder>| self.refused(error.into(), None);
         let builder = Session::builder(&self.runtime.environment).map_err(|error| self.refused(error, None))?;
         let mut builder = builder.with_optimization_level(level).map_err(refused)?;
         if width == Width::Wide {
             builder = builder.with_config_entry("session.force_spinning_stop", "1").map_err(refused)?;
+            if placement::is_known(self.runtime) {
+                builder = builder.with_config_entry(placement::RECORD, "1").map_err(refused)?;
+            }
         } else {
             builder =
                 builder.with_independent_thread_pool().map_err(refused)?.with_intra_threads(1).map_err(refused)?;

@@ -7,9 +7,11 @@
 //! - [`environment`]: the one process-wide ONNX Runtime environment and its thread pool
 //! - [`device`]: where a session runs, what was asked for
 //! - [`machine`], [`driver`]: what this machine has; [`preflight`], [`elf`]: whether a provider's libraries load
-//! - [`plan`]: from the wish to the device, or to the reason why not; [`options`]: what the providers are told
+//! - [`plan`]: from the wish to the device, or to the reason why not; [`options`]: what the providers are told,
+//!   [`register`]: telling them
 //! - [`load`]: a file to a session; the cache of optimised models
-//! - [`store`]: loaded models, shared by content
+//! - [`store`]: loaded models, shared by content; [`seen`]: files that need not be hashed again
+//! - [`placement`]: which provider got which nodes; [`engine_cache`]: TensorRT's engines under a key of our own
 //! - [`lanes`]: who may use which session when
 //! - [`session`], [`convert`], [`signature`]: one run; tensors in and out; what a model takes and gives
 //! - [`watchdog`]: the one timer: deadlines and cancellation
@@ -20,15 +22,18 @@ pub mod counters;
 pub mod device;
 pub mod driver;
 mod elf;
+pub mod engine_cache;
 pub mod environment;
 pub mod lanes;
 pub mod library;
 pub mod load;
 pub mod machine;
 pub mod options;
+pub mod placement;
 pub mod plan;
 pub mod preflight;
-pub mod register;
+mod register;
+mod seen;
 pub mod session;
 pub mod signature;
 pub mod store;

@@ -7,7 +7,7 @@ use super::preflight::{Missing, Provider, Readiness};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Where a model runs, and why not elsewhere.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Plan {
     pub device: Device,
     /// To be registered with ONNX Runtime, first choice first; the CPU is always there and not listed.
@@ -20,7 +20,7 @@ pub struct Plan {
 }
 
 /// A plan and what its providers are told. Models loaded with equal ones share their sessions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Placing {
     pub plan: Plan,
     pub cuda: CudaOptions,
@@ -43,6 +43,19 @@ impl Device {
             Device::Cpu => None,
             Device::Cuda(index) | Device::TensorRt(index) => Some(index),
         }
+    }
+}
+
+impl Placing {
+    /// On this device or not at all, with the providers' usual options.
+    pub fn only(device: Device) -> Placing {
+        Placing { plan: Plan::on(device, Strictness::Require), ..Placing::default() }
+    }
+}
+
+impl From<Plan> for Placing {
+    fn from(plan: Plan) -> Self {
+        Placing { plan, ..Placing::default() }
     }
 }
 

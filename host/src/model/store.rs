@@ -11,6 +11,9 @@ use super::device::Device;
 use super::environment::OnnxRuntime;
 use super::lanes::{Backlog, Lanes};
 use super::load::{self, Recipe, Source};
+use super::placement::Placement;
+use super::plan::{Placing, Plan};
+use super::seen::Seen;
 use super::session::ModelSession;
 use crate::error::Result;
 
@@ -20,10 +23,29 @@ const NARROW_BYTES: usize = 1 << 30;
 
 pub struct LoadedModel<Q: Backlog<ModelSession>> {
     pub signature: Arc<Signature>,
-    pub device: Device,
+    /// As it came out, after what refused when it was used.
+    pub plan: Plan,
     /// Of the model's file, in hexadecimal.
     pub sha256: String,
     pub lanes: Lanes<ModelSession, Q>,
+    placement: Option<Placement>,
+}
+
+impl<Q: Backlog<ModelSession>> LoadedModel<Q> {
+    pub fn device(&self) -> Device {
+        self.plan.device
+    }
+
+    /// What would have been preferred to [`LoadedModel::device`], each with the reason why it cannot be had.
+    pub fn fell_back(&self) -> &[String] {
+        &self.plan.fell_back
+    }
+
+    /// How many nodes of the optimised graph each provider got, by ONNX Runtime's own record. `None` where it keeps none
+    /// (before 1.24): then only what was asked for is known.
+    pub fn placement(&self) -> Option<&[(String, usize)]> {
+        self.placement.as_deref()
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -31,7 +53,8 @@ struct Key {
     sha256: String,
     /// Set for models whose weights lie in other files, which the hash does not cover.
     path: Option<PathBuf>,
-    device: Device,
+    /// With its reasons: who fell back does not share with who chose the same device.
+    placing: Placing,
     /// What the queue was made with: users with other wishes need a queue of their own.
     queue: String,
 }
@@ -44,12 +67,13 @@ pub struct ModelStore<Q: Backlog<ModelSession>> {
     runtime: &'static OnnxRuntime,
     cache: Option<PathBuf>,
     places: Mutex<HashMap<Key, Place<Q>>>,
+    seen: Seen,
 }
 
 impl<Q: Backlog<ModelSession>> ModelStore<Q> {
     /// `cache`: the folder for disposable files, or `None` to keep none.
     pub fn new(runtime: &'static OnnxRuntime, cache: Option<PathBuf>) -> Self {
-        ModelStore { runtime, cache, places: Mutex::default() }
+        ModelStore { runtime, cache, places: Mutex::default(), seen: Seen::default() }
     }
 
     pub fn runtime(&self) -> &'static OnnxRuntime {
@@ -57,20 +81,20 @@ impl<Q: Backlog<ModelSession>> ModelStore<Q> {
     }
 
     /// Load a file, or share what an equal file was loaded as. `queue_options` tells queues apart that must
-    /// not be shared. Takes as long as ONNX Runtime does: not for an asynchronous thread.
+    /// not be shared. A device that refuses is left for the plan's next. Takes as long as ONNX Runtime does: not for an asynchronous thread.
     pub fn load(
         &self,
         name: &str,
         path: &Path,
-        device: Device,
+        placing: &Placing,
         queue_options: &str,
         queue: impl FnOnce(&Signature) -> Q,
     ) -> Result<Arc<LoadedModel<Q>>> {
-        let source = Source::read(name, path)?;
+        let seen = self.seen.look(name, path)?;
         let key = Key {
-            sha256: source.sha256.clone(),
-            path: source.external.then(|| source.path.clone()),
-            device,
+            sha256: seen.sha256.clone(),
+            path: seen.external.then(|| path.to_path_buf()),
+            placing: placing.clone(),
             queue: queue_options.to_string(),
         };
         let place = self.place(key);
@@ -78,7 +102,7 @@ impl<Q: Backlog<ModelSession>> ModelStore<Q> {
         if let Some(loaded) = place.upgrade() {
             return Ok(loaded);
         }
-        let loaded = Arc::new(self.open(name, source, device, queue)?);
+        let loaded = Arc::new(self.open(name, &seen.source(name)?, placing, queue)?);
         *place = Arc::downgrade(&loaded);
         Ok(loaded)
     }
@@ -95,21 +119,28 @@ impl<Q: Backlog<ModelSession>> ModelStore<Q> {
     fn open(
         &self,
         name: &str,
-        source: Source,
-        device: Device,
+        source: &Source,
+        placing: &Placing,
         queue: impl FnOnce(&Signature) -> Q,
     ) -> Result<LoadedModel<Q>> {
-        let optimised = self.cache.as_deref().and_then(|cache| load::cache_path(cache, &source, self.runtime, device));
-        let recipe = Recipe {
-            runtime: self.runtime,
-            name: name.to_string(),
-            path: source.path.clone(),
-            sha256: source.sha256.clone(),
-            device,
-            optimised,
+        let mut plan = placing.plan.clone();
+        let (recipe, (wide, signature, placement)) = loop {
+            let recipe = self.recipe(name, source, placing, plan.device);
+            let error = match recipe.open_wide(source) {
+                Ok(opened) => break (recipe, opened),
+                Err(error) => error,
+            };
+            // A model that is no model fails on the CPU, too, and with its own reason.
+            match plan.next(&error.chain()) {
+                Some(next) => {
+                    let (refused, instead) = (plan.device, next.device);
+                    tracing::warn!(model = name, error = error.chain(), "{refused} refuses, falling back to {instead}");
+                    plan = next;
+                }
+                None => return Err(error),
+            }
         };
-        let (wide, signature) = recipe.open_wide(&source)?;
-        let narrow = self.narrow_lanes(device, source.bytes.len());
+        let narrow = self.narrow_lanes(plan.device, source.bytes.len());
         let shared = signature.clone();
         let open_narrow = Box::new(move || match recipe.open_narrow(&shared) {
             Ok(session) => Some(session),
@@ -119,7 +150,20 @@ impl<Q: Backlog<ModelSession>> ModelStore<Q> {
             }
         });
         let lanes = Lanes::new(wide, queue(&signature), narrow, open_narrow);
-        Ok(LoadedModel { signature, device, sha256: source.sha256, lanes })
+        Ok(LoadedModel { signature, plan, sha256: source.sha256.clone(), lanes, placement })
+    }
+
+    fn recipe(&self, name: &str, source: &Source, placing: &Placing, device: Device) -> Recipe {
+        Recipe {
+            runtime: self.runtime,
+            name: name.to_string(),
+            path: source.path.clone(),
+            sha256: source.sha256.clone(),
+            device,
+            cuda: placing.cuda.clone(),
+            tensorrt: placing.tensorrt.clone(),
+            optimised: self.cache.as_deref().and_then(|cache| load::cache_path(cache, source, self.runtime, device)),
+        }
     }
 
     /// A GPU is one device however many ask for it, and one core needs no second lane.
