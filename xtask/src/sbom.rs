@@ -54,7 +54,7 @@ fn compose(metadata: &Value, checksums: &BTreeMap<(String, String), String>, run
     let linked = linked(root, &nodes);
     let describe = |id: &&str| packages.get(id).map(|package| component(package, checksums));
     let mut components: Vec<Value> = linked.iter().filter(|id| *id != root).filter_map(describe).collect();
-    let program = describe(&root).with_context(|| format!("cargo does not describe {PROGRAM}"))?;
+    let program = describe(root).with_context(|| format!("cargo does not describe {PROGRAM}"))?;
     let reference = |id: &str| packages.get(id).map(|package| reference(package)).unwrap_or_default();
     let mut edges: Vec<Value> = linked
         .iter()

@@ -13,6 +13,8 @@ const NO_DRIVER: &str = "could not select device driver \"\" with capabilities: 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choices {
     pub devices: Vec<Device>,
+    /// Bytes, for each model on a GPU.
+    pub gpu_memory: Option<u64>,
     demand: Demand,
 }
 
@@ -30,7 +32,7 @@ impl Choices {
     /// What `wish` and `--gpus` come to on this machine.
     pub fn new(wish: &DeviceWish, gpus: Option<&Gpus>, machine: &Accelerators) -> Result<Choices> {
         let named = wish.list.as_ref().map_or(&[DeviceName::Auto][..], |list| list.devices());
-        let Some(gpus) = gpus else { return Choices::listed(named, wish.required, machine) };
+        let Some(gpus) = gpus else { return Choices::listed(named, wish, machine) };
         let refuse = |reason: String| Error::new(ErrorKind::Unmet, format!("{NO_DRIVER}: {reason}"));
         let index = chosen(gpus, machine).map_err(refuse)?;
         let mut devices = Vec::new();
@@ -46,10 +48,10 @@ impl Choices {
         if devices.is_empty() {
             devices = of_gpu(index, machine);
         }
-        Ok(Choices { devices, demand: Demand::Gpus })
+        Ok(Choices { devices, gpu_memory: wish.gpu_memory, demand: Demand::Gpus })
     }
 
-    fn listed(named: &[DeviceName], required: bool, machine: &Accelerators) -> Result<Choices> {
+    fn listed(named: &[DeviceName], wish: &DeviceWish, machine: &Accelerators) -> Result<Choices> {
         let refuse = |reason: String| Error::new(ErrorKind::Unmet, reason);
         let mut devices = Vec::new();
         for name in named {
@@ -61,11 +63,11 @@ impl Choices {
                 DeviceName::Auto => devices.extend(of_gpu(0, machine).into_iter().chain([Device::Cpu])),
             }
         }
-        if !required && !devices.contains(&Device::Cpu) {
+        if !wish.required && !devices.contains(&Device::Cpu) {
             devices.push(Device::Cpu);
         }
-        let demand = if required { Demand::Required } else { Demand::Preferred };
-        let choices = Choices { devices, demand };
+        let demand = if wish.required { Demand::Required } else { Demand::Preferred };
+        let choices = Choices { devices, gpu_memory: wish.gpu_memory, demand };
         // Said before any model is loaded, and where there is no model at all.
         if machine.gpus.is_empty() && !choices.devices.contains(&Device::Cpu) {
             let missing = choices.devices.iter().map(|device| format!("{device}: {}", machine.missing())).collect();
@@ -123,8 +125,8 @@ fn chosen(gpus: &Gpus, machine: &Accelerators) -> Result<u32, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::accelerators::Gpu;
     use super::*;
+    use crate::runtime::accelerators::Gpu;
 
     fn machine(gpus: u32, jetson: bool) -> Accelerators {
         let gpu = |index| Gpu { index, uuid: format!("GPU-{index}{index}"), name: String::new() };

@@ -48,6 +48,7 @@ use crate::container::devices::DeviceWish;
 use crate::container::runtime::ModelDevice;
 use crate::container::spec::Gpus;
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::Placing;
 use crate::service::{HttpService, Placement, Service};
 
 pub use launch::Launcher;
@@ -191,7 +192,8 @@ impl Runtime {
                 true => tracing::info!(model = name, device, "loaded"),
                 false => tracing::warn!(model = name, device, instead_of = fell_back.join("; "), "loaded"),
             }
-            let nodes = BTreeMap::new();
+            let placement = batcher.placement().unwrap_or_default();
+            let nodes = placement.iter().map(|(provider, nodes)| (provider.clone(), *nodes as u64)).collect();
             loaded.devices.push(ModelDevice { model: name.clone(), device, nodes, fell_back });
             loaded.batchers.push((name.clone(), Arc::new(batcher)));
         }
@@ -202,7 +204,9 @@ impl Runtime {
     fn load_model(&self, name: &str, path: &Path, choices: &Choices) -> Result<(Batcher, Vec<String>)> {
         let mut reasons = Vec::new();
         for device in &choices.devices {
-            let options = ModelOptions { device: *device, ..ModelOptions::default() };
+            let mut placing = Placing::only(*device);
+            placing.cuda.memory_limit = choices.gpu_memory;
+            let options = ModelOptions { placing, ..ModelOptions::default() };
             match self.models.load(name, path, options) {
                 Ok(batcher) => return Ok((batcher, reasons)),
                 // Anything else is the model's own fault, which no other device mends.

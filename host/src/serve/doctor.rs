@@ -13,7 +13,7 @@ use crate::batch::{ModelOptions, Models};
 use crate::error::Error;
 use crate::model::environment::usable_cores;
 use crate::model::library::Search;
-use crate::model::{Device, OnnxRuntime};
+use crate::model::{Device, OnnxRuntime, Placing};
 use crate::runtime::accelerators::{Accelerators, Gpu};
 
 /// One thing looked at.
@@ -172,7 +172,7 @@ fn try_on(device: Device, runtime: &'static OnnxRuntime) -> Result<(), String> {
     let mut file = File::from(file);
     file.write_all(IDENTITY).map_err(failed)?;
     let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let options = ModelOptions { device, ..ModelOptions::default() };
+    let options = ModelOptions { placing: Placing::only(device), ..ModelOptions::default() };
     let opened = Models::new(runtime, None).load("doctor", Path::new(&path), options);
     opened.map(drop).map_err(|error| told(&error.chain()))
 }
