@@ -45,7 +45,7 @@ pub(super) fn is_known(runtime: &OnnxRuntime) -> bool {
     Functions::get(runtime).is_some()
 }
 
-/// The record of a session that was opened with [`RECORD`]; `None` where this ONNX Runtime has none.
+/// The record of a session that was opened with [`RECORD`]; `None` where this ONNX Runtime has none, or an empty one.
 pub(super) fn read(runtime: &OnnxRuntime, session: &Session) -> Option<Placement> {
     let functions = Functions::get(runtime)?;
     let mut placement: BTreeMap<String, usize> = BTreeMap::new();
@@ -53,7 +53,8 @@ pub(super) fn read(runtime: &OnnxRuntime, session: &Session) -> Option<Placement
         let provider = functions.name(subgraph)?;
         *placement.entry(provider).or_default() += functions.list(functions.nodes, subgraph)?.len();
     }
-    Some(placement.into_iter().collect())
+    // The record of 1.31.1 is empty where no provider but the CPU's is registered: that says nothing of any node.
+    (!placement.is_empty()).then(|| placement.into_iter().collect())
 }
 
 #[expect(unsafe_code, reason = "functions that the binding has no name for at the API it is compiled for")]

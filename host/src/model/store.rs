@@ -42,7 +42,7 @@ impl<Q: Backlog<ModelSession>> LoadedModel<Q> {
     }
 
     /// How many nodes of the optimised graph each provider got, by ONNX Runtime's own record. `None` where it keeps none
-    /// (before 1.24): then only what was asked for is known.
+    /// (before 1.24, and where no provider but the CPU's is registered): then only what was registered is known.
     pub fn placement(&self) -> Option<&[(String, usize)]> {
         self.placement.as_deref()
     }
