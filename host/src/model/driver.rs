@@ -45,15 +45,15 @@ pub fn ask_cuda(path: &Path) -> Result<Answer, String> {
     // which CUDA does not support.
     unsafe {
         let library = open(path)?;
-        let init: Init = symbol(&library, c"cuInit")?;
-        let version: GetInt = symbol(&library, c"cuDriverGetVersion")?;
-        let count: GetInt = symbol(&library, c"cuDeviceGetCount")?;
-        let device: GetDevice = symbol(&library, c"cuDeviceGet")?;
-        let name: GetName = symbol(&library, c"cuDeviceGetName")?;
-        let attribute: GetAttribute = symbol(&library, c"cuDeviceGetAttribute")?;
-        let memory: GetMemory = symbol(&library, c"cuDeviceTotalMem_v2")?;
+        let init: Init = symbol(library, c"cuInit")?;
+        let version: GetInt = symbol(library, c"cuDriverGetVersion")?;
+        let count: GetInt = symbol(library, c"cuDeviceGetCount")?;
+        let device: GetDevice = symbol(library, c"cuDeviceGet")?;
+        let name: GetName = symbol(library, c"cuDeviceGetName")?;
+        let attribute: GetAttribute = symbol(library, c"cuDeviceGetAttribute")?;
+        let memory: GetMemory = symbol(library, c"cuDeviceTotalMem_v2")?;
         let uuid: Option<GetUuid> =
-            symbol(&library, c"cuDeviceGetUuid_v2").or_else(|_| symbol(&library, c"cuDeviceGetUuid")).ok();
+            symbol(library, c"cuDeviceGetUuid_v2").or_else(|_| symbol(library, c"cuDeviceGetUuid")).ok();
         checked("cuInit", init(0))?;
         let mut number = 0;
         checked("cuDriverGetVersion", version(&raw mut number))?;
@@ -94,11 +94,11 @@ fn ask_nvml(path: &Path) -> Result<Vec<String>, String> {
     // shutdown only.
     unsafe {
         let library = open(path)?;
-        let init: NvmlInit = symbol(&library, c"nvmlInit_v2")?;
-        let shutdown: NvmlInit = symbol(&library, c"nvmlShutdown")?;
-        let count: NvmlCount = symbol(&library, c"nvmlDeviceGetCount_v2")?;
-        let handle: NvmlHandle = symbol(&library, c"nvmlDeviceGetHandleByIndex_v2")?;
-        let name: NvmlText = symbol(&library, c"nvmlDeviceGetName")?;
+        let init: NvmlInit = symbol(library, c"nvmlInit_v2")?;
+        let shutdown: NvmlInit = symbol(library, c"nvmlShutdown")?;
+        let count: NvmlCount = symbol(library, c"nvmlDeviceGetCount_v2")?;
+        let handle: NvmlHandle = symbol(library, c"nvmlDeviceGetHandleByIndex_v2")?;
+        let name: NvmlText = symbol(library, c"nvmlDeviceGetName")?;
         checked("nvmlInit_v2", init())?;
         let mut number = 0;
         let mut names = Vec::new();
