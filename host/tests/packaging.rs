@@ -101,5 +101,5 @@ fn a_folder_of_services_with_one_that_is_none_is_refused_by_name() {
     command.arg("serve").args(["--http", "127.0.0.1:0", "--services"]).arg(scratch.0.join("srv"));
     let ended = run(command.arg("--data").arg(scratch.0.join("data")).env("ORT_DYLIB_PATH", library()));
     assert_eq!(ended.code, Some(2), "{ended:?}");
-    assert!(ended.stderr.contains("srv/notes holds no component (*.wasm) and no model"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("srv/notes holds no component (*.wasm), no model"), "{}", ended.stderr);
 }

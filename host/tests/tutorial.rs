@@ -133,7 +133,7 @@ fn clean_up_works(line: &Line) {
     line.ok("network create unused");
     let pruned = line.ok("system prune -a -f");
     assert!(pruned.contains("Deleted Networks:\nunused"), "{pruned}");
-    assert!(pruned.to_lowercase().contains("untagged: hello:latest"), "{pruned}");
+    assert!(pruned.contains("untagged: hello:latest"), "{pruned}");
     assert_eq!(line.ok("images -q"), "");
 }
 

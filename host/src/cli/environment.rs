@@ -42,6 +42,16 @@ pub const HTTP_DEFAULT: &str = "127.0.0.1:8000";
 /// The socket of the daemon, in the data folder.
 pub const SOCKET: &str = "wharf.sock";
 
+/// Against the database of its use that ONNX Runtime keeps in the user's cache folder, whatever its API is told.
+const ORT_DISABLE_TELEMETRY: &str = "ORT_DISABLE_TELEMETRY";
+
+/// For the library that is loaded later. To be called before there is a second thread.
+#[expect(unsafe_code, reason = "a library reads it with getenv, so it must be set for real")]
+pub fn keep_onnxruntime_quiet() {
+    // SAFETY: the program has just begun: no other thread reads or writes the environment.
+    unsafe { env::set_var(ORT_DISABLE_TELEMETRY, "1") };
+}
+
 /// The data folder of root, and of the service that packages install.
 const SERVICE: &str = "/var/lib/wharf";
 

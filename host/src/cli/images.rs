@@ -204,7 +204,7 @@ impl Remove {
         let mut code = ExitCode::SUCCESS;
         for image in &self.images {
             match client.delete(&format!("/images/{image}"), &query).await {
-                Ok(removed) => table::print(&prune::removed_lines(&removed))?,
+                Ok(removed) => table::print(&prune::removed_lines(&removed, prune::LARGE))?,
                 Err(error) => {
                     table::say(&error.chain());
                     code = ExitCode::FAILURE;

@@ -84,6 +84,7 @@ enum Verb {
 
 /// Run the program; returns its exit code.
 pub fn main() -> ExitCode {
+    environment::keep_onnxruntime_quiet();
     let parsed = help::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,

@@ -182,7 +182,7 @@ fn reclaimed(bytes: f64) -> Result<()> {
 async fn prune(client: &Client, kind: &str, filter: &[String], title: &str, key: &str) -> Result<f64> {
     let found = client.post(&format!("/{kind}/prune"), &Query::new().filters(filter)?, None).await?;
     let lines = match key {
-        "ImagesDeleted" => removed_lines(&found[key]),
+        "ImagesDeleted" => removed_lines(&found[key], ["untagged", "deleted"]),
         _ => {
             found[key].as_array().into_iter().flatten().filter_map(Value::as_str).map(|id| format!("{id}\n")).collect()
         }
@@ -213,13 +213,16 @@ async fn images(client: &Client, all: bool, filter: &[String]) -> Result<f64> {
     prune(client, "images", &filter, "Deleted Images", "ImagesDeleted").await
 }
 
-/// `Untagged: …` and `Deleted: …`; docker writes them small in a prune, large in `rmi`, alike here.
-pub fn removed_lines(removed: &Value) -> String {
+/// What docker writes large in `rmi`.
+pub const LARGE: [&str; 2] = ["Untagged", "Deleted"];
+
+/// A line for each name taken away and each image deleted, with the words for these two.
+pub fn removed_lines(removed: &Value, words: [&str; 2]) -> String {
     let mut out = String::new();
     for one in removed.as_array().into_iter().flatten() {
-        for kind in ["Untagged", "Deleted"] {
+        for (kind, word) in LARGE.into_iter().zip(words) {
             if let Some(name) = one[kind].as_str() {
-                out += &format!("{kind}: {name}\n");
+                out += &format!("{word}: {name}\n");
             }
         }
     }

@@ -34,19 +34,19 @@ impl Choices {
         let named = wish.list.as_ref().map_or(&[DeviceName::Auto][..], |list| list.devices());
         let Some(gpus) = gpus else { return Choices::listed(named, wish, machine) };
         let refuse = |reason: String| Error::new(ErrorKind::Unmet, format!("{NO_DRIVER}: {reason}"));
-        let index = chosen(gpus, machine).map_err(refuse)?;
+        let given = given(gpus, machine).map_err(refuse)?;
         let mut devices = Vec::new();
         for name in named {
             match name {
-                DeviceName::Cuda(own) => devices.push(Device::Cuda(number(own, index, machine).map_err(refuse)?)),
+                DeviceName::Cuda(own) => devices.push(Device::Cuda(among(&given, own, machine).map_err(refuse)?)),
                 DeviceName::TensorRt(own) => {
-                    devices.push(Device::TensorRt(number(own, index, machine).map_err(refuse)?))
+                    devices.push(Device::TensorRt(among(&given, own, machine).map_err(refuse)?))
                 }
                 DeviceName::Auto | DeviceName::Cpu => {}
             }
         }
         if devices.is_empty() {
-            devices = of_gpu(index, machine);
+            devices = of_gpu(among(&given, &None, machine).map_err(refuse)?, machine);
         }
         Ok(Choices { devices, gpu_memory: wish.gpu_memory, demand: Demand::Gpus })
     }
@@ -103,23 +103,35 @@ fn number(gpu: &Option<String>, otherwise: u32, machine: &Accelerators) -> Resul
     }
 }
 
-/// The number of the first GPU asked for: a model runs on one.
-fn chosen(gpus: &Gpus, machine: &Accelerators) -> Result<u32, String> {
-    let here = machine.gpus.len();
-    let first = machine.gpus.first().ok_or_else(|| machine.missing())?;
+/// Which of the GPUs given to a container: as with docker, its numbers count those, from 0.
+fn among(given: &[u32], own: &Option<String>, machine: &Accelerators) -> Result<u32, String> {
+    let count = given.len();
+    let Some(own) = own.as_deref() else {
+        return given.first().copied().ok_or_else(|| machine.missing());
+    };
+    match own.parse::<usize>() {
+        Ok(number) => given.get(number).copied().ok_or_else(|| format!("{own} of the {count} GPUs given (from 0)")),
+        Err(_) => machine.find(own).and_then(|index| match given.contains(&index) {
+            true => Ok(index),
+            false => Err(format!("{own} is not among the {count} GPUs given")),
+        }),
+    }
+}
+
+/// The GPUs that `--gpus` gives, by CUDA's numbers, in the order asked for.
+fn given(gpus: &Gpus, machine: &Accelerators) -> Result<Vec<u32>, String> {
+    let here: Vec<u32> = machine.gpus.iter().map(|gpu| gpu.index).collect();
+    if here.is_empty() {
+        return Err(machine.missing());
+    }
     match gpus {
-        Gpus::Count(count) if usize::try_from(*count).is_ok_and(|count| count > here) => {
-            Err(format!("{count} GPUs are asked for, and this machine has {here}"))
-        }
-        Gpus::All | Gpus::Count(_) => Ok(first.index),
-        Gpus::Devices(wanted) => {
-            let found = wanted.iter().map(|one| match one.as_str() {
-                "all" => Ok(first.index),
-                one => machine.find(one),
-            });
-            let found = found.collect::<Result<Vec<u32>, String>>()?;
-            Ok(found.first().copied().unwrap_or(first.index))
-        }
+        Gpus::All => Ok(here),
+        Gpus::Count(count) => match usize::try_from(*count) {
+            Ok(count) if count <= here.len() => Ok(here[..count].to_vec()),
+            _ => Err(format!("{count} GPUs are asked for, and this machine has {}", here.len())),
+        },
+        Gpus::Devices(wanted) if wanted.is_empty() || wanted.iter().any(|one| one == "all") => Ok(here),
+        Gpus::Devices(wanted) => wanted.iter().map(|one| machine.find(one)).collect(),
     }
 }
 
@@ -164,6 +176,11 @@ mod tests {
         assert_eq!(choices("", false, Some(Gpus::All), &jetson).unwrap(), "tensorrt:0,cuda:0");
         assert_eq!(choices("", false, devices(&["GPU-11"]), &two).unwrap(), "cuda:1");
         assert_eq!(choices("tensorrt,cpu", false, devices(&["1"]), &two).unwrap(), "tensorrt:1");
+        // Numbers count what the container is given.
+        assert_eq!(choices("cuda:0", false, devices(&["1"]), &two).unwrap(), "cuda:1");
+        assert_eq!(choices("cuda:1", false, devices(&["1", "0"]), &two).unwrap(), "cuda:0");
+        assert!(choices("cuda:1", false, devices(&["1"]), &two).unwrap_err().contains("1 of the 1 GPUs given"));
+        assert!(choices("cuda:GPU-00", false, devices(&["1"]), &two).unwrap_err().contains("not among the 1 GPUs"));
         for (gpus, machine, words) in [
             (Some(Gpus::All), &none, "[[gpu]]: no NVIDIA GPU: /dev/nvidia0 does not exist"),
             (Some(Gpus::Count(3)), &two, "[[gpu]]: 3 GPUs are asked for, and this machine has 2"),

@@ -107,7 +107,7 @@ pub struct Serve {
     #[arg(long, value_name = "DEVICE")]
     device: Option<DeviceList>,
 
-    /// Refuse to load a model where no device of --device can be used, the CPU included
+    /// Refuse what none of the devices named with --device can run, instead of running it on the CPU
     #[arg(long, requires = "device")]
     require_device: bool,
 
