@@ -16,6 +16,7 @@ use wasmtime::component::{HasSelf, Linker};
 
 use crate::bindings::wasi::nn;
 use crate::bindings::wharf::{inference, vision};
+use crate::egress::add_handle;
 use crate::engine::Engine;
 use crate::inference::add_infer_from_memory;
 use crate::state::State;
@@ -49,9 +50,10 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     nn::graph::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
     nn::inference::add_to_linker::<_, HasSelf<State>>(l, |state| state)?;
 
-    // One function replaces its generated binding, which would copy the guest's memory.
+    // Two functions replace their bindings: one that would copy the guest's memory, one that would wake threads.
     l.allow_shadowing(true);
     add_infer_from_memory(l)?;
+    add_handle(l)?;
     l.allow_shadowing(false);
     Ok(linker)
 }

@@ -14,12 +14,12 @@ use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::cli::IsTerminal;
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
-use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 use wharf_tensor::Tensor;
 use wharf_tensor::infer::Infer;
 use wharf_vision::Image;
 
-use crate::egress::{DenyAll, Egress, Outgoing};
+use crate::egress::{DenyAll, Outgoing};
 use crate::governor::Governor;
 use crate::limits::{Meter, OverLimit};
 use crate::log::LogStream;
@@ -101,7 +101,7 @@ pub(crate) struct State {
     stderr: Stdout,
     wasi: WasiCtx,
     http: WasiHttpCtx,
-    egress: Egress,
+    hooks: Hooks,
 }
 
 impl State {
@@ -129,9 +129,8 @@ impl State {
         table.set_max_capacity(HANDLES);
         let limit = guest.governor.memory_limit().unwrap_or(guest.memory);
         let meter = Meter::new(limit, guest.governor.clone());
-        let egress = Egress::new(guest.outgoing.clone());
         let (turn, http) = (Turn::begin(), WasiHttpCtx::new());
-        State { guest, table, meter, deadline: None, turn, stdout, stderr, wasi, http, egress }
+        State { guest, table, meter, deadline: None, turn, stdout, stderr, wasi, http, hooks: Hooks }
     }
 
     /// Resolves when all the guest wrote has been taken.
@@ -188,7 +187,24 @@ impl WasiView for State {
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        self.egress.deadline = self.deadline;
-        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.egress }
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
+    }
+}
+
+/// wasmtime's own defaults.
+struct Hooks;
+
+type Sent = Result<(), wasmtime_wasi_http::Error>;
+type Exchanged = (http::Response<WasiBody>, Box<dyn Future<Output = Sent> + Send>);
+
+impl WasiHttpHooks for Hooks {
+    /// Never called: [`crate::egress`] sends what guests send.
+    fn send_request(
+        &mut self,
+        _: http::Request<WasiBody>,
+        _: Option<RequestOptions>,
+        _: Box<dyn Future<Output = Sent> + Send>,
+    ) -> Box<dyn Future<Output = wasmtime_wasi_http::Result<Exchanged>> + Send> {
+        Box::new(async { Err(wasmtime_wasi_http::Error::HttpRequestDenied) })
     }
 }
