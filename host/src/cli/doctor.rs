@@ -36,7 +36,7 @@ enum Format {
 impl Doctor {
     pub fn execute(self) -> Result<ExitCode> {
         let data = self.data.unwrap_or_else(environment::data);
-        let report = examine(&serve::search(self.onnxruntime, &data), &data);
+        let report = examine(&serve::search(self.onnxruntime, &data), &data, &environment::sysroot());
         let text = match self.format {
             Format::Table => table(&report),
             Format::Json => serde_json::to_string_pretty(&report)

@@ -19,6 +19,9 @@ pub const COMPOSE_FILE: &str = "COMPOSE_FILE";
 pub const COMPOSE_PROJECT_NAME: &str = "COMPOSE_PROJECT_NAME";
 /// Profiles of the compose project, divided by commas; those of `--profile` come on top.
 pub const COMPOSE_PROFILES: &str = "COMPOSE_PROFILES";
+/// The folder below which the files are read that say which devices this machine has, NVIDIA's driver among them: for
+/// tests, and for images of machines that are elsewhere.
+pub const SYSROOT: &str = "WHARF_SYSROOT";
 /// Address of the host's own port, which `serve` listens on and `health` asks.
 pub const HTTP: &str = "WHARF_HTTP";
 /// Address on which services without a `-p` are published.
@@ -87,6 +90,11 @@ pub fn docker_config() -> PathBuf {
 
 pub fn onnxruntime() -> Option<PathBuf> {
     path(ONNXRUNTIME)
+}
+
+/// `$WHARF_SYSROOT`, else `/`.
+pub fn sysroot() -> PathBuf {
+    path(SYSROOT).unwrap_or_else(|| PathBuf::from("/"))
 }
 
 pub fn notify_socket() -> Option<OsString> {

@@ -106,19 +106,20 @@ fn placements(devices: &[ModelDevice]) -> BTreeMap<String, Placement> {
 }
 
 impl Runtime {
-    /// `devices` is what models run on where their container leaves it open.
+    /// `devices` is what models run on where their container leaves it open; `sysroot` see [`Accelerators::read`].
     pub fn new(
         engine: Engine,
         components: Option<ComponentCache>,
         models: Arc<Models>,
         devices: DeviceWish,
+        sysroot: &Path,
     ) -> Runtime {
         Runtime {
             programs: Programs::new(engine, components.clone()),
             components,
             models,
             devices: Arc::new(devices),
-            accelerators: Arc::new(Accelerators::read(Path::new("/"))),
+            accelerators: Arc::new(Accelerators::read(sysroot)),
         }
     }
 

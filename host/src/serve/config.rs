@@ -35,6 +35,8 @@ pub struct ServeConfig {
     pub data: PathBuf,
     /// What models run on where their container leaves it open.
     pub devices: DeviceWish,
+    /// Below it lie the files that say which devices there are: `/`, except in tests.
+    pub sysroot: PathBuf,
     /// Where to look for ONNX Runtime.
     pub search: Search,
     pub log_format: LogFormat,

@@ -13,6 +13,7 @@ use crate::batch::{ModelOptions, Models};
 use crate::error::Error;
 use crate::model::environment::usable_cores;
 use crate::model::library::Search;
+use crate::model::machine::Jetson;
 use crate::model::{Device, OnnxRuntime, Placing};
 use crate::runtime::accelerators::{Accelerators, Gpu};
 
@@ -38,25 +39,23 @@ impl Report {
     }
 }
 
-/// Look at everything. Starts ONNX Runtime in this process; changes nothing else.
-pub fn examine(search: &Search, data: &Path) -> Report {
+/// Look at everything; the devices' files are those below `sysroot`. Starts ONNX Runtime in this process; changes nothing else.
+pub fn examine(search: &Search, data: &Path, sysroot: &Path) -> Report {
     let runtime = OnnxRuntime::start(search, usable_cores());
-    let machine = Accelerators::read(Path::new("/"));
-    Report {
-        findings: vec![
-            host(),
-            engine(),
-            dirty_pages(),
-            processor(),
-            cores(),
-            onnxruntime(&runtime),
-            cpu(),
-            gpus(&machine),
-            accelerated("device cuda", Device::Cuda(0), &runtime, &machine),
-            accelerated("device tensorrt", Device::TensorRt(0), &runtime, &machine),
-            cache(data),
-        ],
-    }
+    let machine = Accelerators::read(sysroot);
+    let findings = [host()].into_iter().chain(board(sysroot)).chain([
+        engine(),
+        dirty_pages(),
+        processor(),
+        cores(),
+        onnxruntime(&runtime),
+        cpu(),
+        gpus(&machine),
+        accelerated("device cuda", Device::Cuda(0), &runtime, &machine),
+        accelerated("device tensorrt", Device::TensorRt(0), &runtime, &machine),
+        cache(data),
+    ]);
+    Report { findings: findings.collect() }
 }
 
 fn finding(name: &'static str, required: bool, found: Result<String, String>) -> Finding {
@@ -66,6 +65,11 @@ fn finding(name: &'static str, required: bool, found: Result<String, String>) ->
 
 fn host() -> Finding {
     finding("host", true, Ok(format!("wharf {} on {}", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH)))
+}
+
+/// A Jetson's name, chip and L4T release; other machines have no such line.
+fn board(sysroot: &Path) -> Option<Finding> {
+    Jetson::detect(sysroot).map(|jetson| finding("jetson", false, Ok(jetson.to_string())))
 }
 
 fn engine() -> Finding {

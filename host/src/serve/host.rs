@@ -34,7 +34,7 @@ impl Host {
         let cores = usable_cores();
         let library = OnnxRuntime::start(&config.search, cores)?;
         let models = Arc::new(Models::new(library, Some(config.data.join("cache"))));
-        let runtime = Runtime::new(engine, component_cache(config), models, config.devices.clone());
+        let runtime = Runtime::new(engine, component_cache(config), models, config.devices.clone(), &config.sysroot);
         let (services, metrics) = (ServiceTable::default(), Metrics::new());
         let launcher = Launcher {
             runtime: runtime.clone(),

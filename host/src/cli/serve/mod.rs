@@ -250,6 +250,7 @@ impl Serve {
             http: self.http,
             search: search(self.onnxruntime, &data),
             devices: DeviceWish { list: self.device, required: self.require_device, gpu_memory: self.gpu_memory },
+            sysroot: environment::sysroot(),
             data,
             log_format,
             stop_timeout: limits.stop_timeout,
