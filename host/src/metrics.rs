@@ -54,6 +54,8 @@ pub struct ModelSnapshot {
     pub device: String,
     /// How many of the graph's nodes each provider has; empty where the session does not tell.
     pub nodes: BTreeMap<String, u64>,
+    /// How many devices were preferred to it and cannot be used.
+    pub fell_back: u64,
     /// Requests that were answered.
     pub success: u64,
     /// Requests the queue did not take: full, or shutting down.
@@ -322,6 +324,13 @@ fn encode_models(models: &[(Arc<str>, ModelSnapshot)], encoder: &mut DescriptorE
     for (model, snapshot) in models {
         gauge_sample(&mut metric, &[("model", model), ("device", &snapshot.device)], 1)?;
     }
+    let name = "wharf_model_fell_back";
+    let help = "Devices that were preferred to the one it runs on";
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (model, snapshot) in models {
+        let fell_back = i64::try_from(snapshot.fell_back).unwrap_or(i64::MAX);
+        gauge_sample(&mut metric, &[("model", model)], fell_back)?;
+    }
     if models.iter().all(|(_, snapshot)| snapshot.nodes.is_empty()) {
         return Ok(());
     }
@@ -370,6 +379,7 @@ mod tests {
         let snapshot = ModelSnapshot {
             device: "cuda:0".into(),
             nodes: [("CPUExecutionProvider".to_owned(), 2), ("CUDAExecutionProvider".to_owned(), 9)].into(),
+            fell_back: 1,
             success: 5,
             failed_rejected: 1,
             failed_backend: 2,

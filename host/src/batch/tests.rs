@@ -354,7 +354,7 @@ fn a_preferred_device_that_refuses_is_left_with_its_reason() {
 }
 
 #[test]
-fn a_placement_that_onnx_runtime_does_not_record_is_not_made_up() {
+fn nodes_that_nobody_counted_are_not_made_up() {
     let model = models().load("sum", &fixture::model("sum"), ModelOptions::default()).unwrap();
     assert_eq!((model.device(), model.placement()), (Device::Cpu, None));
     assert_eq!(model.fell_back(), [""; 0]);
@@ -389,6 +389,7 @@ async fn optimised_models_are_kept_and_made_again_when_spoilt() {
     let good = fs::read(&entry).unwrap();
     fs::write(&entry, "spoilt").unwrap();
     let model = load().unwrap();
+    assert_eq!(model.placement(), Some(&[("CPUExecutionProvider".to_owned(), 2)][..]));
     assert_eq!(fs::read(&entry).unwrap(), good);
     assert_eq!(entries().len(), 1);
     let a = Tensor::from_vec([1, 3], vec![1f32, 2., 3.]).unwrap();

@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 pub const DEVICE: &str = "wharf.device";
 /// `true`: a container whose device is missing does not start.
 pub const REQUIRE_DEVICE: &str = "wharf.require-device";
+/// Before the name of a model: a list for this model alone, e.g. `wharf.device.digits`.
+pub const DEVICE_OF: &str = "wharf.device.";
 /// How much of the GPU's memory the models of a container may use each, e.g. `2g`.
 pub const GPU_MEMORY: &str = "wharf.gpu-memory";
 
@@ -23,6 +25,9 @@ const LEAST_GPU_MEMORY: u64 = 16 << 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeviceWish {
     pub list: Option<DeviceList>,
+    /// Of single models, by name, instead of `list`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<String, DeviceList>,
     /// Nothing but the list will do: otherwise the CPU does what no device of the list can.
     pub required: bool,
     /// Bytes, for each model.
@@ -51,24 +56,31 @@ impl DeviceWish {
             .get(DEVICE)
             .map(|value| value.parse().map_err(|error: Error| wrong(DEVICE, value, &error.to_string())));
         let list: Option<DeviceList> = list.transpose()?;
+        let of_models = labels.iter().filter_map(|(label, value)| Some((label.strip_prefix(DEVICE_OF)?, value)));
+        let models: BTreeMap<String, DeviceList> = of_models
+            .map(|(model, value)| match value.parse() {
+                Ok(list) => Ok((model.to_owned(), list)),
+                Err(error) => Err(wrong(&format!("{DEVICE_OF}{model}"), value, &Error::to_string(&error))),
+            })
+            .collect::<Result<_>>()?;
         let required = match labels.get(REQUIRE_DEVICE).map(String::as_str) {
             None | Some("false") => false,
             Some("" | "true") => true,
             Some(other) => return Err(wrong(REQUIRE_DEVICE, other, "write true or false")),
         };
-        if required && list.is_none() {
+        if required && list.is_none() && models.is_empty() {
             return Err(Error::invalid(format!("label {REQUIRE_DEVICE} needs {DEVICE}, which says what is required")));
         }
         let gpu_memory =
             labels.get(GPU_MEMORY).map(|value| gpu_memory(value).map_err(|error| wrong(GPU_MEMORY, value, &error)));
-        Ok(DeviceWish { list, required, gpu_memory: gpu_memory.transpose()? })
+        Ok(DeviceWish { list, models, required, gpu_memory: gpu_memory.transpose()? })
     }
 
     /// What is left open here is as `host` has it.
     pub fn or(&self, host: &DeviceWish) -> DeviceWish {
         let gpu_memory = self.gpu_memory.or(host.gpu_memory);
         let from = if self.list.is_some() { self } else { host };
-        DeviceWish { list: from.list.clone(), required: from.required, gpu_memory }
+        DeviceWish { list: from.list.clone(), models: self.models.clone(), required: from.required, gpu_memory }
     }
 }
 
@@ -108,9 +120,9 @@ impl FromStr for DeviceList {
     }
 }
 
-/// A GPU's number, or its UUID as `nvidia-smi -L` prints it.
+/// A GPU's number, or its UUID (or that of a part of it) as `nvidia-smi -L` prints it.
 fn is_gpu(text: &str) -> bool {
-    text.len() > 4 && text.starts_with("GPU-") || text.parse::<u32>().is_ok()
+    text.len() > 4 && (text.starts_with("GPU-") || text.starts_with("MIG-")) || text.parse::<u32>().is_ok()
 }
 
 impl FromStr for DeviceName {
@@ -199,8 +211,11 @@ mod tests {
         assert_eq!((wish.list.unwrap().to_string().as_str(), wish.required), ("cuda:1", true));
         assert_eq!(wish.gpu_memory, Some(2 << 30));
         assert_eq!(DeviceWish::of_labels(&labels(&[])).unwrap(), DeviceWish::default());
+        let wish = DeviceWish::of_labels(&labels(&[("wharf.device.eyes", "cpu"), (REQUIRE_DEVICE, "true")])).unwrap();
+        assert_eq!((wish.list, wish.models["eyes"].to_string().as_str()), (None, "cpu"));
         for (label, value, words) in [
             (DEVICE, "gpu", "label wharf.device=gpu: \"gpu\" is no device"),
+            ("wharf.device.eyes", "gpu", "label wharf.device.eyes=gpu: \"gpu\" is no device"),
             (REQUIRE_DEVICE, "true", "needs wharf.device"),
             (REQUIRE_DEVICE, "maybe", "write true or false"),
             (GPU_MEMORY, "much", "label wharf.gpu-memory=much: \"much\" is no size"),
@@ -213,7 +228,12 @@ mod tests {
 
     #[test]
     fn the_hosts_wish_fills_what_is_open() {
-        let host = DeviceWish { list: "cuda".parse().ok(), required: true, gpu_memory: Some(1 << 30) };
+        let host = DeviceWish {
+            list: "cuda".parse().ok(),
+            required: true,
+            gpu_memory: Some(1 << 30),
+            ..DeviceWish::default()
+        };
         assert_eq!(DeviceWish::default().or(&host), host);
         let own = DeviceWish { list: "cpu".parse().ok(), ..DeviceWish::default() };
         assert_eq!(own.or(&host), DeviceWish { gpu_memory: Some(1 << 30), ..own });

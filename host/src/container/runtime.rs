@@ -151,8 +151,9 @@ pub struct ModelDevice {
     pub model: String,
     /// E.g. `cuda:0`.
     pub device: String,
-    /// How many of the graph's nodes each provider has; empty where the session does not tell.
-    pub nodes: BTreeMap<String, u64>,
+    /// How many of the graph's nodes each provider has, `None` being all of them, uncounted; empty where the session
+    /// does not tell.
+    pub nodes: BTreeMap<String, Option<u64>>,
     /// Devices that were preferred, each with why it is not used.
     pub fell_back: Vec<String>,
 }

@@ -2,9 +2,6 @@
 //! business, what follows from both is [`super::plan`]'s.
 
 use std::fmt;
-use std::str::FromStr;
-
-use crate::error::Error;
 
 /// Where a model's session runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -43,7 +40,7 @@ pub enum Wish {
     /// The best this machine has: TensorRT, CUDA, CPU on a Jetson; CUDA, CPU on others with an NVIDIA GPU; else CPU.
     #[default]
     Auto,
-    /// The best this machine does with this GPU: what `--gpus` and `--runtime nvidia` mean. Not written in `--device`.
+    /// The best this machine does with this GPU: what `--gpus` and `--runtime nvidia` mean.
     Accelerated(Gpu),
     /// In order of preference, never empty.
     List(Vec<Choice>),
@@ -57,63 +54,6 @@ pub enum Strictness {
     Prefer,
     /// Do not run. Of a list, one entry must be had; of `auto`, an entry before the CPU if this machine has one.
     Require,
-}
-
-const ALLOWED: &str = "auto, cpu, cuda[:N|:UUID], tensorrt[:N|:UUID], or a comma-separated list of the last three in order \
-                       of preference";
-
-impl FromStr for Wish {
-    type Err = Error;
-
-    /// `auto | cpu | cuda[:N|:UUID] | tensorrt[:N|:UUID] | LIST`. The error names `device` as the field.
-    fn from_str(text: &str) -> Result<Wish, Error> {
-        if text == "auto" {
-            return Ok(Wish::Auto);
-        }
-        let mut choices = Vec::new();
-        for part in text.split(',') {
-            let choice = Choice::parse(part.trim()).map_err(|reason| refused(text, &reason))?;
-            if choices.contains(&choice) {
-                return Err(refused(text, &format!("{choice} is given twice")));
-            }
-            choices.push(choice);
-        }
-        Ok(Wish::List(choices))
-    }
-}
-
-impl FromStr for Strictness {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Strictness, Error> {
-        match text {
-            "prefer" => Ok(Strictness::Prefer),
-            "require" => Ok(Strictness::Require),
-            _ => Err(Error::invalid(format!("invalid device policy {text:?}: allowed are prefer and require"))),
-        }
-    }
-}
-
-fn refused(text: &str, reason: &str) -> Error {
-    Error::invalid(format!("invalid device {text:?}: {reason}. Allowed: {ALLOWED}"))
-}
-
-impl Choice {
-    fn parse(part: &str) -> Result<Choice, String> {
-        let (word, gpu) = match part.split_once(':') {
-            Some((word, gpu)) => (word, Some(gpu)),
-            None => (part, None),
-        };
-        match (word, gpu) {
-            ("cpu", None) => Ok(Choice::Cpu),
-            ("cpu", Some(_)) => Err("the CPU has no number".into()),
-            ("cuda", gpu) => Ok(Choice::Cuda(Gpu::parse(gpu)?)),
-            ("tensorrt", gpu) => Ok(Choice::TensorRt(Gpu::parse(gpu)?)),
-            ("auto", _) => Err("auto stands alone".into()),
-            ("", None) => Err("an entry is empty".into()),
-            (other, _) => Err(format!("there is no device {other:?}")),
-        }
-    }
 }
 
 impl Gpu {
@@ -172,43 +112,24 @@ impl fmt::Display for Wish {
     }
 }
 
-impl fmt::Display for Strictness {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Strictness::Prefer => "prefer",
-            Strictness::Require => "require",
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn wishes_are_printed_as_they_are_written() {
-        for text in ["auto", "cpu", "cuda", "cuda:1", "tensorrt", "tensorrt:0,cuda:0,cpu", "cuda:GPU-8f0e1a2b"] {
-            assert_eq!(text.parse::<Wish>().unwrap().to_string(), text);
-        }
-        assert_eq!(" cpu".parse::<Wish>().unwrap(), Wish::List(vec![Choice::Cpu]));
-        assert_eq!("require".parse::<Strictness>().unwrap(), Strictness::Require);
+    fn wishes_are_printed_as_they_are_typed() {
+        let list = Wish::List(vec![Choice::TensorRt(Gpu::Any), Choice::Cuda(Gpu::Index(1)), Choice::Cpu]);
+        assert_eq!(list.to_string(), "tensorrt,cuda:1,cpu");
+        let uuid = Gpu::parse(Some("GPU-8f0e1a2b")).unwrap();
+        assert_eq!(Wish::Accelerated(uuid).to_string(), "gpu:GPU-8f0e1a2b");
+        assert_eq!((Gpu::parse(None), Gpu::parse(Some("MIG-77aa"))), (Ok(Gpu::Any), Ok(Gpu::Uuid("MIG-77aa".into()))));
     }
 
     #[test]
-    fn refusals_name_the_field_what_was_seen_and_what_is_allowed() {
-        for (text, reason) in [
-            ("gpu", "there is no device \"gpu\""),
-            ("cuda:x", "\"x\" is neither a GPU's number nor its UUID (GPU-…)"),
-            ("cuda:-1", "\"-1\" is neither a GPU's number nor its UUID (GPU-…)"),
-            ("cpu:0", "the CPU has no number"),
-            ("cuda,", "an entry is empty"),
-            ("auto,cpu", "auto stands alone"),
-            ("cuda:0,cuda:0", "cuda:0 is given twice"),
-        ] {
-            let error = text.parse::<Wish>().unwrap_err().to_string();
-            assert_eq!(error, format!("invalid device {text:?}: {reason}. Allowed: {ALLOWED}"));
+    fn refusals_name_what_was_seen() {
+        for text in ["x", "-1", "", "GPU-", "gpu0"] {
+            let error = Gpu::parse(Some(text)).unwrap_err();
+            assert_eq!(error, format!("{text:?} is neither a GPU's number nor its UUID (GPU-…)"));
         }
-        let error = "must".parse::<Strictness>().unwrap_err().to_string();
-        assert_eq!(error, "invalid device policy \"must\": allowed are prefer and require");
     }
 }

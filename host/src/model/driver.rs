@@ -3,11 +3,11 @@
 //! explains why CUDA does not answer.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use libloading::Library;
 
-use super::machine::NvidiaGpu;
+use super::machine::{NvidiaGpu, library_folders};
 
 /// What a driver that works says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,12 +17,26 @@ pub struct Answer {
     pub gpus: Vec<NvidiaGpu>,
 }
 
-/// Ask this machine's driver. The error is one clause.
-pub fn ask() -> Result<Answer, String> {
-    ask_cuda(Path::new("libcuda.so.1")).map_err(|reason| match ask_nvml(Path::new("libnvidia-ml.so.1")) {
-        Ok(names) if !names.is_empty() => format!("{reason}, although NVML sees {}", names.join(", ")),
-        _ => reason,
-    })
+/// Ask the driver of the machine whose files lie below `root`. The error is one clause.
+pub fn ask(root: &Path) -> Result<Answer, String> {
+    let reason = match library(root, "libcuda.so.1").and_then(|path| ask_cuda(&path)) {
+        Ok(answer) => return Ok(answer),
+        Err(reason) => reason,
+    };
+    match library(root, "libnvidia-ml.so.1").and_then(|path| ask_nvml(&path)) {
+        Ok(names) if !names.is_empty() => Err(format!("{reason}, although NVML sees {}", names.join(", "))),
+        _ => Err(reason),
+    }
+}
+
+/// What to open: of this machine, the name, which the loader knows to find.
+fn library(root: &Path, name: &str) -> Result<PathBuf, String> {
+    let folders = library_folders(root);
+    if folders.is_empty() {
+        return Ok(name.into());
+    }
+    let found = folders.iter().map(|folder| folder.join(name)).find(|path| path.exists());
+    found.ok_or_else(|| format!("{name}: no such library below {}", root.display()))
 }
 
 const SUCCESS: c_int = 0;

@@ -1,4 +1,5 @@
-//! The few bytes of a shared library (ELF, 64 bits, little-endian) that say which others it is linked with.
+//! The few bytes of a shared library (ELF, 64 bits, little-endian) that say which others it is linked with, and where
+//! its sections are.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -57,6 +58,29 @@ pub fn needed(path: &Path) -> io::Result<Vec<String>> {
     Ok(entries.iter().filter(|(tag, _)| *tag == NEEDED).filter_map(|(_, offset)| name(*offset)).collect())
 }
 
+/// Offset and size in the file of the section called `name`, if there is one.
+pub fn section(file: &mut File, name: &str) -> io::Result<Option<(u64, u64)>> {
+    let head = read(file, 0, 64)?;
+    if !is_head(&head) {
+        return Err(invalid());
+    }
+    let table = long(&head, 40).ok_or_else(invalid)?;
+    let field = |at| half(&head, at).map(u64::from).ok_or_else(invalid);
+    let (size, count, names) = (field(58)?, field(60)?, field(62)?);
+    let headers = read(file, table, size * count)?;
+    let place = |header: &[u8]| Some((long(header, 24)?, long(header, 32)?));
+    let headers: Vec<&[u8]> = headers.chunks(usize::try_from(size).unwrap_or(1).max(1)).collect();
+    let names = usize::try_from(names).ok().and_then(|names| place(headers.get(names)?));
+    let Some((offset, size)) = names else { return Ok(None) };
+    let names = read(file, offset, size)?;
+    let is_named = |header: &&&[u8]| {
+        let at = word(header, 0).and_then(|at| usize::try_from(at).ok());
+        let rest = at.and_then(|at| names.get(at..)).unwrap_or_default();
+        rest.split(|byte| *byte == 0).next() == Some(name.as_bytes())
+    };
+    Ok(headers.iter().find(is_named).and_then(|header| place(header)))
+}
+
 struct Segment {
     kind: u32,
     offset: u64,
@@ -67,12 +91,13 @@ struct Segment {
 
 impl Segment {
     fn read(header: &[u8]) -> Option<Segment> {
-        let kind = u32::from_le_bytes(header.get(..4)?.try_into().ok()?);
+        let kind = word(header, 0)?;
         Some(Segment { kind, offset: long(header, 8)?, address: long(header, 16)?, size: long(header, 32)? })
     }
 }
 
-fn read(file: &mut File, offset: u64, size: u64) -> io::Result<Vec<u8>> {
+/// Bytes of a file; more than any table has are an error.
+pub fn read(file: &mut File, offset: u64, size: u64) -> io::Result<Vec<u8>> {
     if size > LARGEST {
         return Err(invalid());
     }
@@ -82,11 +107,15 @@ fn read(file: &mut File, offset: u64, size: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
+pub fn half(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
 }
 
-fn long(bytes: &[u8], at: usize) -> Option<u64> {
+pub fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+pub fn long(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 

@@ -117,7 +117,10 @@ impl Recipe {
             Error::invalid(format!("cannot serve model {:?} ({}): {reason}", self.name, self.path.display()))
         })?;
         let signature = Arc::new(signature);
-        let placement = placement::read(self.runtime, &session);
+        let placement = match self.device {
+            Device::Cpu => self.optimised.as_deref().and_then(placement::of_the_cpu_alone),
+            _ => placement::read(self.runtime, &session),
+        };
         Ok((ModelSession::new(session, signature.clone()), signature, placement))
     }
 

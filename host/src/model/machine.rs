@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use super::device::Gpu;
 use super::driver;
 
+const ROOT: &str = "/";
+
 /// What was found. Looking never fails: what is absent is absent, and `driver` says why the driver did not answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Machine {
@@ -62,7 +64,12 @@ pub struct Jetson {
 impl Machine {
     /// This machine. Loads the driver's library if there is one: not for an asynchronous thread.
     pub fn detect() -> Machine {
-        Machine::detect_below(Path::new("/"), std::env::consts::ARCH, &driver::ask)
+        Machine::detect_at(Path::new(ROOT))
+    }
+
+    /// The machine whose files lie below `root`, the driver's library among them.
+    pub fn detect_at(root: &Path) -> Machine {
+        Machine::detect_below(root, std::env::consts::ARCH, &|| driver::ask(root))
     }
 
     /// The machine whose files lie below `root`; `ask` is the driver.
@@ -70,9 +77,32 @@ impl Machine {
         let jetson = Jetson::detect(root);
         let (gpus, driver) = match ask() {
             Ok(answer) => (answer.gpus, Driver::Cuda(answer.cuda.0, answer.cuda.1)),
-            Err(reason) => (gpus_in_proc(root), Driver::Absent(reason)),
+            Err(reason) => (gpus_in_proc(root, jetson.is_some()), Driver::Absent(reason)),
         };
         Machine { architecture: architecture.to_owned(), gpus, jetson, driver }
+    }
+
+    /// Whether there is a GPU, and a driver that runs CUDA on it. The error is one clause: why not, and what to do.
+    pub fn can_run_cuda(&self) -> Result<(), String> {
+        let reason = match &self.driver {
+            Driver::Cuda(..) if !self.gpus.is_empty() => return Ok(()),
+            Driver::Cuda(..) => "the driver says that there is none",
+            Driver::Absent(reason) => reason,
+        };
+        Err(match &self.jetson {
+            Some(jetson) => format!(
+                "the GPU of this {jetson} cannot be used: {reason}; in a container, start the host with \
+                 --runtime nvidia"
+            ),
+            None if self.gpus.is_empty() => format!(
+                "no NVIDIA GPU: {reason}; install NVIDIA's driver, and where the host itself is in a container, start \
+                 it with --gpus all"
+            ),
+            None => format!(
+                "the NVIDIA driver does not answer: {reason}; where the host itself is in a container, start it with \
+                 --gpus all"
+            ),
+        })
     }
 
     /// The GPU that was asked for. The error is one clause.
@@ -93,7 +123,8 @@ impl Machine {
         found.ok_or_else(|| match (gpu, self.gpus.len()) {
             (_, 0) => "this machine has no NVIDIA GPU".to_owned(),
             (Gpu::Uuid(uuid), _) => format!("no GPU has the UUID {uuid}; there are {}", self.list()),
-            (_, count) => format!("there is no GPU{gpu}; there are {count}: {}", self.list()),
+            (Gpu::Index(index), _) => format!("there is no GPU {index}; there are {}", self.list()),
+            (Gpu::Any, _) => "there is no GPU".to_owned(),
         })
     }
 
@@ -167,14 +198,25 @@ fn l4t_release(line: &str) -> Option<String> {
     Some(format!("{major}.{revision}"))
 }
 
+/// Where the libraries of another root are looked for, by hand: the loader knows this machine's own only. Empty for `/`.
+pub fn library_folders(root: &Path) -> Vec<PathBuf> {
+    if root == Path::new(ROOT) {
+        return Vec::new();
+    }
+    let triple = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    // A Jetson's driver has a folder of its own.
+    let folders = [&triple, &format!("{triple}/nvidia"), &format!("{triple}/tegra"), "usr/local/cuda/lib64"];
+    folders.into_iter().chain(["usr/lib64", "usr/lib", "lib64", "lib"]).map(|folder| root.join(folder)).collect()
+}
+
 fn text(root: &Path, path: &str) -> Option<String> {
     let bytes = fs::read(root.join(path)).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Without the driver's library (a container without NVIDIA's runtime), the kernel module's files still say what GPUs
-/// there are, and `/dev/nvidia0` at least that there is one.
-fn gpus_in_proc(root: &Path) -> Vec<NvidiaGpu> {
+/// there are, and `/dev/nvidia0` at least that there is one. A Jetson's GPU has neither.
+fn gpus_in_proc(root: &Path, is_jetson: bool) -> Vec<NvidiaGpu> {
     let mut folders: Vec<PathBuf> = fs::read_dir(root.join("proc/driver/nvidia/gpus"))
         .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
         .unwrap_or_default();
@@ -192,6 +234,10 @@ fn gpus_in_proc(root: &Path) -> Vec<NvidiaGpu> {
             NvidiaGpu { index, name, uuid, ..NvidiaGpu::default() }
         })
         .collect();
+    let integrated = ["dev/nvhost-gpu", "dev/nvgpu/igpu0/ctrl", "dev/nvhost-ctrl-gpu"];
+    if is_jetson && gpus.is_empty() && integrated.iter().any(|file| root.join(file).exists()) {
+        return vec![NvidiaGpu { name: "the board's own".into(), ..NvidiaGpu::default() }];
+    }
     if gpus.is_empty() {
         let devices = (0..64).filter(|index| root.join(format!("dev/nvidia{index}")).exists());
         gpus.extend(devices.map(|index| NvidiaGpu { index, name: "NVIDIA GPU".into(), ..NvidiaGpu::default() }));

@@ -61,6 +61,42 @@ fn without_the_drivers_library_the_kernels_files_name_the_gpus() {
     let only_node = root(&[("dev/nvidia1", "")]);
     assert_eq!(Machine::detect_below(only_node.path(), "x86_64", &no_driver).gpus[0].index, 1);
     assert!(Machine::detect_below(root(&[]).path(), "x86_64", &no_driver).gpus.is_empty());
+    assert!(Machine::detect_below(root(&[("dev/nvhost-gpu", "")]).path(), "aarch64", &no_driver).gpus.is_empty());
+    let orin = root(&[("etc/nv_tegra_release", ""), ("dev/nvhost-gpu", "")]);
+    assert_eq!(Machine::detect_below(orin.path(), "aarch64", &no_driver).gpus[0].to_string(), "0 (the board's own)");
+}
+
+#[test]
+fn why_no_gpu_can_be_used_says_what_to_do() {
+    let why = |files: &[(&str, &str)]| {
+        Machine::detect_below(root(files).path(), "aarch64", &no_driver).can_run_cuda().unwrap_err()
+    };
+    assert_eq!(
+        why(&[]),
+        "no NVIDIA GPU: no driver; install NVIDIA's driver, and where the host itself is in a container, start it with \
+         --gpus all"
+    );
+    assert_eq!(
+        why(&[("dev/nvidia0", "")]),
+        "the NVIDIA driver does not answer: no driver; where the host itself is in a container, start it with --gpus all"
+    );
+    assert_eq!(
+        why(&[("etc/nv_tegra_release", "# R36 (release), REVISION: 4.3")]),
+        "the GPU of this Jetson, L4T 36.4.3 cannot be used: no driver; in a container, start the host with \
+         --runtime nvidia"
+    );
+    let answer = || Ok(driver::Answer { cuda: (13, 0), gpus: vec![] });
+    let none = Machine::detect_below(root(&[]).path(), "x86_64", &answer).can_run_cuda().unwrap_err();
+    assert!(none.starts_with("no NVIDIA GPU: the driver says that there is none;"), "{none}");
+}
+
+#[test]
+fn another_roots_driver_is_looked_for_below_it() {
+    let root = root(&[("etc/nv_tegra_release", "# R36 (release), REVISION: 4.3")]);
+    let machine = Machine::detect_at(root.path());
+    let Driver::Absent(reason) = &machine.driver else { panic!("{machine:?}") };
+    assert_eq!(*reason, format!("libcuda.so.1: no such library below {}", root.path().display()));
+    assert!(library_folders(Path::new("/")).is_empty());
 }
 
 #[test]
@@ -80,7 +116,7 @@ fn gpus_are_found_by_number_and_uuid() {
     assert_eq!(find(Some("GPU-aa")).unwrap_err(), "several GPUs have a UUID that starts with GPU-aa");
     assert_eq!(
         find(Some("2")).unwrap_err(),
-        "there is no GPU:2; there are 2: 0 (NVIDIA L4, sm_89, 24576 MiB, GPU-aa01), 1 (NVIDIA L4, sm_89, 24576 MiB, \
+        "there is no GPU 2; there are 0 (NVIDIA L4, sm_89, 24576 MiB, GPU-aa01), 1 (NVIDIA L4, sm_89, 24576 MiB, \
          GPU-aa02)"
     );
     assert_eq!(Machine::default().find(&Gpu::Any).unwrap_err(), "this machine has no NVIDIA GPU");

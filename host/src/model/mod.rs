@@ -6,7 +6,8 @@
 //! - [`library`]: where the shared library is; one error that says how to get it
 //! - [`environment`]: the one process-wide ONNX Runtime environment and its thread pool
 //! - [`device`]: where a session runs, what was asked for
-//! - [`machine`], [`driver`]: what this machine has; [`preflight`], [`elf`]: whether a provider's libraries load
+//! - [`machine`], [`driver`]: what this machine has; [`preflight`], [`elf`], [`fatbin`]: whether a provider's
+//!   libraries load, and for which GPUs they are
 //! - [`plan`]: from the wish to the device, or to the reason why not; [`options`]: what the providers are told,
 //!   [`register`]: telling them
 //! - [`load`]: a file to a session; the cache of optimised models
@@ -24,6 +25,7 @@ pub mod driver;
 mod elf;
 pub mod engine_cache;
 pub mod environment;
+pub mod fatbin;
 pub mod lanes;
 pub mod library;
 pub mod load;

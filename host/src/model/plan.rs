@@ -1,10 +1,10 @@
 //! From what was asked for and what is here to where a model runs. Pure: no file, no library, no clock.
 
 use super::device::{Choice, Device, Gpu, Strictness, Wish};
-use super::machine::{Driver, Machine};
+use super::machine::Machine;
 use super::options::{CudaOptions, TensorRtOptions};
 use super::preflight::{Missing, Provider, Readiness};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Error;
 
 /// Where a model runs, and why not elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -25,6 +25,8 @@ pub struct Placing {
     pub plan: Plan,
     pub cuda: CudaOptions,
     pub tensorrt: TensorRtOptions,
+    /// Most sessions at a time; `None`: as many as there are cores.
+    pub sessions: Option<u32>,
 }
 
 impl Device {
@@ -69,6 +71,14 @@ impl Plan {
         Plan { device, providers: device.providers(), strictness, ..Plan::default() }
     }
 
+    /// The last device's refusal, and before it what was tried in vain.
+    pub fn refused(&self, error: Error) -> Error {
+        match self.fell_back.as_slice() {
+            [] => error,
+            tried => Error::new(error.kind(), format!("{}; then {}", tried.join("; "), self.device)).because(error),
+        }
+    }
+
     /// The plan after its device refused: the next alternative, and the reason on record. `None` when none is left.
     pub fn next(&self, reason: &str) -> Option<Plan> {
         let (device, rest) = self.alternatives.split_first()?;
@@ -87,10 +97,17 @@ impl Plan {
 /// - [`Strictness::Prefer`] ends on the CPU whether or not it is listed.
 /// - [`Strictness::Require`] takes what is listed and nothing else; under `auto`, the CPU only where there is no GPU.
 ///
+/// `readiness` is asked only where a GPU is in question.
+///
 /// # Errors
 ///
-/// [`ErrorKind::Unmet`] where a required device cannot be had: it says which and why, and names what to install.
-pub fn plan(wish: &Wish, strictness: Strictness, machine: &Machine, readiness: &Readiness) -> Result<Plan> {
+/// Where nothing that is wished for can be had: each choice with why not and what to install, `cuda:0: missing: …`.
+pub fn plan<'a>(
+    wish: &Wish,
+    strictness: Strictness,
+    machine: &Machine,
+    readiness: &dyn Fn() -> &'a Readiness,
+) -> Result<Plan, Vec<String>> {
     let mut usable = Vec::new();
     let mut refused = Vec::new();
     for choice in choices(wish, strictness, machine) {
@@ -102,11 +119,7 @@ pub fn plan(wish: &Wish, strictness: Strictness, machine: &Machine, readiness: &
             Err(reason) => refused.push(format!("{choice}: {reason}")),
         }
     }
-    let Some((device, alternatives)) = usable.split_first() else {
-        let list = refused.join("; ");
-        let message = format!("device {wish} is required and cannot be had: {list}");
-        return Err(Error::new(ErrorKind::Unmet, message));
-    };
+    let Some((device, alternatives)) = usable.split_first() else { return Err(refused) };
     let mut plan = Plan::on(*device, strictness);
     plan.alternatives = alternatives.to_vec();
     plan.fell_back = refused;
@@ -132,39 +145,34 @@ fn choices(wish: &Wish, strictness: Strictness, machine: &Machine) -> Vec<Choice
 }
 
 /// The error is one clause.
-fn device(choice: &Choice, machine: &Machine, readiness: &Readiness) -> Result<Device, String> {
-    let (gpu, needs): (&Gpu, &[&Result<(), Vec<Missing>>]) = match choice {
+fn device<'a>(choice: &Choice, machine: &Machine, readiness: &dyn Fn() -> &'a Readiness) -> Result<Device, String> {
+    let (gpu, tensorrt) = match choice {
         Choice::Cpu => return Ok(Device::Cpu),
-        Choice::Cuda(gpu) => (gpu, &[&readiness.cuda]),
-        // What TensorRT cannot take runs on CUDA.
-        Choice::TensorRt(gpu) => (gpu, &[&readiness.tensorrt, &readiness.cuda]),
+        Choice::Cuda(gpu) => (gpu, false),
+        Choice::TensorRt(gpu) => (gpu, true),
     };
-    let found = machine.find(gpu);
-    if let Driver::Absent(reason) = &machine.driver {
-        let what = if found.is_ok() { "the NVIDIA driver does not answer" } else { "no NVIDIA GPU that can be used" };
-        let hint = match &machine.jetson {
-            Some(_) => "; in a container, start it with `--runtime nvidia`",
-            None if found.is_ok() => "; in a container, start it with `--gpus all`",
-            None => "",
-        };
-        return Err(format!("{what}: {reason}{hint}"));
+    machine.can_run_cuda()?;
+    let found = machine.find(gpu)?;
+    let readiness = readiness();
+    // What TensorRT cannot take runs on CUDA.
+    let needs = [tensorrt.then_some(&readiness.tensorrt), Some(&readiness.cuda)];
+    let missing = missing(needs.into_iter().flatten());
+    if !missing.is_empty() {
+        return Err(format!("missing: {missing}"));
     }
-    let found = found?;
+    readiness.suits(found)?;
+    Ok(if tensorrt { Device::TensorRt(found.index) } else { Device::Cuda(found.index) })
+}
+
+/// Each library once, with the package that has it; empty where nothing is missing.
+pub fn missing<'a>(needs: impl Iterator<Item = &'a Result<(), Vec<Missing>>>) -> String {
     let mut missing: Vec<&Missing> = Vec::new();
-    for library in needs.iter().filter_map(|need| need.as_ref().err()).flatten() {
+    for library in needs.filter_map(|need| need.as_ref().err()).flatten() {
         if !missing.contains(&library) {
             missing.push(library);
         }
     }
-    if !missing.is_empty() {
-        let list = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", and ");
-        return Err(format!("missing: {list}"));
-    }
-    readiness.suits(found)?;
-    Ok(match choice {
-        Choice::TensorRt(_) => Device::TensorRt(found.index),
-        _ => Device::Cuda(found.index),
-    })
+    missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", and ")
 }
 
 #[cfg(test)]

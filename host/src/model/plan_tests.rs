@@ -1,7 +1,9 @@
 //! Plans for machines nobody has.
 
 use super::*;
-use crate::model::machine::{Jetson, NvidiaGpu};
+use crate::error::ErrorKind;
+use crate::model::fatbin::{Kernel, Kind};
+use crate::model::machine::{Driver, Jetson, NvidiaGpu};
 
 fn gpu(index: u32, compute_capability: (u32, u32)) -> NvidiaGpu {
     NvidiaGpu {
@@ -36,8 +38,21 @@ fn ready() -> Readiness {
     Readiness::default()
 }
 
-fn decide(wish: &str, strictness: Strictness, machine: &Machine, readiness: &Readiness) -> Result<Plan> {
-    plan(&wish.parse().unwrap(), strictness, machine, readiness)
+/// As `--device` is typed.
+fn wish(text: &str) -> Wish {
+    let choice = |part: &str| {
+        let (word, gpu) = part.split_once(':').map_or((part, None), |(word, gpu)| (word, Some(gpu)));
+        match word {
+            "cpu" => Choice::Cpu,
+            "cuda" => Choice::Cuda(Gpu::parse(gpu).unwrap()),
+            _ => Choice::TensorRt(Gpu::parse(gpu).unwrap()),
+        }
+    };
+    if text == "auto" { Wish::Auto } else { Wish::List(text.split(',').map(choice).collect()) }
+}
+
+fn decide(typed: &str, strictness: Strictness, machine: &Machine, readiness: &Readiness) -> Result<Plan, Vec<String>> {
+    plan(&wish(typed), strictness, machine, &|| readiness)
 }
 
 use Strictness::{Prefer, Require};
@@ -73,19 +88,17 @@ fn a_preferred_device_that_is_missing_leaves_its_reason() {
 
 #[test]
 fn a_required_device_that_is_missing_is_an_error_that_says_why() {
-    let error = decide("cuda", Require, &bare(), &ready()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unmet);
     assert_eq!(
-        error.to_string(),
-        "device cuda is required and cannot be had: cuda: no NVIDIA GPU that can be used: libcuda.so.1: cannot open \
-         shared object file"
+        decide("cuda", Require, &bare(), &ready()).unwrap_err(),
+        [
+            "cuda: no NVIDIA GPU: libcuda.so.1: cannot open shared object file; install NVIDIA's driver, and where the host \
+          itself is in a container, start it with --gpus all"
+        ]
     );
-    let error = decide("tensorrt,cuda:5", Require, &server(), &Readiness { tensorrt: without("x"), ..ready() });
-    let error = error.unwrap_err().to_string();
-    assert!(
-        error.contains("tensorrt: missing: x (absent), which is in a package; cuda:5: there is no GPU:5"),
-        "{error}"
-    );
+    let refused = decide("tensorrt,cuda:5", Require, &server(), &Readiness { tensorrt: without("x"), ..ready() });
+    let refused = refused.unwrap_err();
+    assert_eq!(refused[0], "tensorrt: missing: x (absent), which is in a package");
+    assert!(refused[1].starts_with("cuda:5: there is no GPU 5; there are 0 (NVIDIA Test"), "{refused:?}");
     let lacking = Readiness { cuda: without("y"), ..ready() };
     decide("auto", Require, &server(), &lacking).unwrap_err();
     assert_eq!(decide("cuda,cpu", Require, &server(), &lacking).unwrap().device, Device::Cpu);
@@ -98,22 +111,34 @@ fn a_gpu_without_its_driver_is_told_from_no_gpu() {
     assert_eq!(plan.device, Device::Cpu);
     assert_eq!(
         plan.fell_back,
-        ["cuda: the NVIDIA driver does not answer: no library; in a container, start it with `--gpus all`"]
+        [
+            "cuda: the NVIDIA driver does not answer: no library; where the host itself is in a container, start it with \
+          --gpus all"
+        ]
     );
     let board = Machine { driver: Driver::Absent("no library".into()), gpus: vec![], ..orin() };
     let plan = decide("auto", Prefer, &board, &ready()).unwrap();
     assert_eq!(plan.fell_back.len(), 2);
-    assert!(plan.fell_back[0].ends_with("start it with `--runtime nvidia`"), "{:?}", plan.fell_back);
+    assert!(plan.fell_back[0].ends_with("start the host with --runtime nvidia"), "{:?}", plan.fell_back);
 }
 
 #[test]
 fn gpus_mean_whatever_the_machine_does_best_with_them() {
-    let wish = Wish::Accelerated(Gpu::Uuid("GPU-11".into()));
-    let plan_ = plan(&wish, Require, &server(), &ready()).unwrap();
-    assert_eq!((plan_.device, plan_.alternatives), (Device::Cuda(1), vec![]));
-    assert_eq!(plan(&Wish::Accelerated(Gpu::Any), Require, &orin(), &ready()).unwrap().device, Device::TensorRt(0));
-    let error = plan(&Wish::Accelerated(Gpu::Any), Require, &bare(), &ready()).unwrap_err().to_string();
-    assert!(error.starts_with("device gpu is required and cannot be had: cuda: no NVIDIA GPU"), "{error}");
+    let readiness = ready();
+    let of = |gpu: Gpu, machine: &Machine| plan(&Wish::Accelerated(gpu), Require, machine, &|| &readiness);
+    let second = of(Gpu::Uuid("GPU-11".into()), &server()).unwrap();
+    assert_eq!((second.device, second.alternatives), (Device::Cuda(1), vec![]));
+    assert_eq!(of(Gpu::Any, &orin()).unwrap().device, Device::TensorRt(0));
+    let refused = of(Gpu::Any, &bare()).unwrap_err();
+    assert!(refused[0].starts_with("cuda: no NVIDIA GPU: "), "{refused:?}");
+}
+
+#[test]
+fn libraries_are_not_opened_where_no_gpu_is_in_question() {
+    for (typed, machine) in [("cpu", server()), ("auto", bare()), ("cuda:1", bare()), ("cuda:7,cpu", server())] {
+        let plan = plan(&wish(typed), Prefer, &machine, &|| unreachable!("{typed}")).unwrap();
+        assert_eq!(plan.device, Device::Cpu);
+    }
 }
 
 #[test]
@@ -128,13 +153,16 @@ fn what_refuses_when_it_is_used_is_left_for_the_next() {
     assert_eq!((third.device, third.fell_back.len()), (Device::Cpu, 2));
     assert_eq!(third.next("never"), None);
     assert_eq!(decide("cuda", Require, &server(), &ready()).unwrap().next("refused"), None);
+
+    let last = decide("tensorrt,cuda", Require, &orin(), &ready()).unwrap().next("no engine").unwrap();
+    let error = last.refused(Error::new(ErrorKind::Unmet, "out of memory"));
+    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Unmet, "tensorrt:0: no engine; then cuda:0"));
 }
 
 #[test]
 fn a_gpu_that_the_library_has_no_code_for_is_not_used() {
-    const KERNELS: &[crate::model::preflight::Kernel] =
-        &[crate::model::preflight::Kernel { major: 9, minor: 0, exact: true }];
-    let readiness = Readiness { built_for: Some(KERNELS), ..ready() };
+    let kernel = Kernel { major: 9, minor: 0, kind: Kind::Exact };
+    let readiness = Readiness { built_for: vec![kernel], ..ready() };
     let plan = decide("auto", Prefer, &server(), &readiness).unwrap();
     assert_eq!(plan.device, Device::Cpu);
     assert!(plan.fell_back[0].contains("has code for sm_90a only, and GPU 0 is sm_89"), "{:?}", plan.fell_back);

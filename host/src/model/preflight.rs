@@ -9,6 +9,7 @@ use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_LAZY};
 use regex_lite::Regex;
 
 use super::elf;
+use super::fatbin::{self, Kernel};
 use super::machine::NvidiaGpu;
 
 /// The providers the host can ask for, as ONNX Runtime names them.
@@ -54,48 +55,13 @@ pub struct Readiness {
     pub tensorrt: Result<(), Vec<Missing>>,
     /// Opened only when first used: cuDNN by convolutions, cuFFT by Fourier transforms.
     pub later: Vec<Missing>,
-    /// What the CUDA provider's kernels were compiled for; `None` where the library is not one that we know.
-    pub built_for: Option<&'static [Kernel]>,
-}
-
-/// Machine code in the provider: `sm_89` runs on 8.9 and later 8.x, `sm_90a` on 9.0 alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kernel {
-    pub major: u32,
-    pub minor: u32,
-    pub exact: bool,
-}
-
-const fn kernel(major: u32, minor: u32) -> Kernel {
-    Kernel { major, minor, exact: false }
-}
-
-const fn exactly(major: u32, minor: u32) -> Kernel {
-    Kernel { major, minor, exact: true }
-}
-
-/// The public wheels of 1.31.1, known by the size of their CUDA provider: neither holds code that other GPUs could
-/// translate (PTX). The one for aarch64 suits no Jetson.
-const WHEELS: &[(u64, &[Kernel])] = &[
-    (284_014_752, &[kernel(7, 5), kernel(8, 0), kernel(8, 6), kernel(8, 9), exactly(9, 0), exactly(12, 0)]),
-    (237_857_264, &[kernel(8, 9), exactly(9, 0), exactly(12, 0), exactly(12, 1)]),
-];
-
-impl fmt::Display for Kernel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sm_{}{}{}", self.major, self.minor, if self.exact { "a" } else { "" })
-    }
-}
-
-impl Kernel {
-    fn runs_on(self, (major, minor): (u32, u32)) -> bool {
-        self.major == major && if self.exact { self.minor == minor } else { self.minor <= minor }
-    }
+    /// What the CUDA provider's kernels were compiled for; empty where that cannot be read.
+    pub built_for: Vec<Kernel>,
 }
 
 impl Default for Readiness {
     fn default() -> Self {
-        Readiness { cuda: Ok(()), tensorrt: Ok(()), later: Vec::new(), built_for: None }
+        Readiness { cuda: Ok(()), tensorrt: Ok(()), later: Vec::new(), built_for: Vec::new() }
     }
 }
 
@@ -131,22 +97,26 @@ impl Readiness {
             true => missing_libraries(&["libcudnn.so.9".to_owned()], &open),
             false => Vec::new(),
         };
-        let size = std::fs::metadata(beside.join(CUDA)).map(|file| file.len()).unwrap_or(0);
-        let built_for = WHEELS.iter().find(|(known, _)| *known == size).map(|(_, kernels)| *kernels);
+        let built_for = fatbin::kernels(&beside.join(CUDA)).unwrap_or_default();
         let verdict = |missing: Vec<Missing>| if missing.is_empty() { Ok(()) } else { Err(missing) };
         Readiness { cuda: verdict(cuda), tensorrt: verdict(tensorrt), later, built_for }
     }
 
+    /// What the CUDA provider has code for: `sm_75, sm_80`; empty where that is not known.
+    pub fn code(&self) -> String {
+        self.built_for.iter().map(Kernel::to_string).collect::<Vec<_>>().join(", ")
+    }
+
     /// Whether the CUDA provider has code for this GPU; `Ok` where that is not known. The error is one clause.
     pub fn suits(&self, gpu: &NvidiaGpu) -> Result<(), String> {
-        let (Some(kernels), Some(capability)) = (self.built_for, gpu.compute_capability) else { return Ok(()) };
-        if kernels.iter().any(|kernel| kernel.runs_on(capability)) {
+        let Some(capability) = gpu.compute_capability else { return Ok(()) };
+        if self.built_for.is_empty() || self.built_for.iter().any(|kernel| kernel.runs_on(capability)) {
             return Ok(());
         }
-        let list = kernels.iter().map(Kernel::to_string).collect::<Vec<_>>().join(", ");
         Err(format!(
-            "ONNX Runtime's CUDA provider here has code for {list} only, and GPU {} is {}: use an ONNX Runtime that was \
+            "ONNX Runtime's CUDA provider here has code for {} only, and GPU {} is {}: use an ONNX Runtime that was \
              built with CMAKE_CUDA_ARCHITECTURES={}{}",
+            self.code(),
             gpu.index,
             gpu.architecture().unwrap_or_default(),
             capability.0,
@@ -233,11 +203,11 @@ fn package(library: &str) -> String {
             "no public wheel for aarch64: it takes an ONNX Runtime built with --use_tensorrt".to_owned()
         }
         name if name.starts_with("libonnxruntime_") => {
-            "the wheel onnxruntime-gpu==1.31.1; keep its libraries beside libonnxruntime.so".to_owned()
+            "the wheel onnxruntime-gpu==1.31.1, whose libraries must lie together".to_owned()
         }
         "libcuda" => {
-            "NVIDIA's driver (branch 580 or later for CUDA 13); in a container, it comes with `--gpus all`, on a \
-                      Jetson with `--runtime nvidia`"
+            "NVIDIA's driver, branch 580 or later for CUDA 13 (a container gets it by --gpus all, on a Jetson by \
+             --runtime nvidia)"
                 .to_owned()
         }
         "libcudart" => cuda("nvidia-cuda-runtime", "cuda-cudart"),

@@ -1,6 +1,7 @@
 //! Preflight over libraries made by `cc`.
 
 use super::*;
+use crate::model::fatbin::Kind;
 use crate::model::fixture::shared_object;
 
 const NOTHING: &str = "int nothing;";
@@ -34,8 +35,8 @@ fn libraries_in_a_folder_that_was_given_serve() {
     let (folder, core) = providers("78");
     let found = Readiness::check(&core, &[folder.path().to_path_buf()]);
     assert_eq!((&found.cuda, &found.tensorrt), (&Ok(()), &Ok(())));
-    // Of unknown make.
-    assert_eq!(found.built_for, None);
+    // Without any code for a GPU.
+    assert_eq!(found.built_for, []);
 }
 
 #[test]
@@ -77,8 +78,13 @@ fn without_providers_the_wheel_and_its_needs_are_named() {
 
 #[test]
 fn kernels_fit_gpus_of_their_own_generation() {
-    let x86 = Readiness { built_for: Some(WHEELS[0].1), ..Readiness::default() };
-    let arm = Readiness { built_for: Some(WHEELS[1].1), ..Readiness::default() };
+    let kernel = |major, minor| Kernel { major, minor, kind: Kind::Machine };
+    let exactly = |major, minor| Kernel { major, minor, kind: Kind::Exact };
+    // The public wheels of 1.31.1. The one for aarch64 suits no Jetson.
+    let x86 = vec![kernel(7, 5), kernel(8, 0), kernel(8, 6), kernel(8, 9), exactly(9, 0), exactly(12, 0)];
+    let arm = vec![kernel(8, 9), exactly(9, 0), exactly(12, 0), exactly(12, 1)];
+    let x86 = Readiness { built_for: x86, ..Readiness::default() };
+    let arm = Readiness { built_for: arm, ..Readiness::default() };
     let gpu = |major, minor| NvidiaGpu { compute_capability: Some((major, minor)), ..NvidiaGpu::default() };
     for fits in [gpu(7, 5), gpu(8, 0), gpu(8, 9), gpu(9, 0), gpu(12, 0)] {
         x86.suits(&fits).unwrap();

@@ -41,8 +41,9 @@ impl<Q: Backlog<ModelSession>> LoadedModel<Q> {
         &self.plan.fell_back
     }
 
-    /// How many nodes of the optimised graph each provider got, by ONNX Runtime's own record. `None` where it keeps none
-    /// (before 1.24, and where no provider but the CPU's is registered): then only what was registered is known.
+    /// How many nodes of the optimised graph each provider got: by ONNX Runtime's own record, or all of them the CPU's
+    /// where it alone was registered. `None` where neither is known: ONNX Runtime before 1.24 with a GPU, and a model on
+    /// the CPU whose optimised graph is not kept.
     pub fn placement(&self) -> Option<&[(String, usize)]> {
         self.placement.as_deref()
     }
@@ -137,10 +138,10 @@ impl<Q: Backlog<ModelSession>> ModelStore<Q> {
                     tracing::warn!(model = name, error = error.chain(), "{refused} refuses, falling back to {instead}");
                     plan = next;
                 }
-                None => return Err(error),
+                None => return Err(plan.refused(error)),
             }
         };
-        let narrow = self.narrow_lanes(plan.device, source.bytes.len());
+        let narrow = self.narrow_lanes(plan.device, source.bytes.len(), placing.sessions);
         let shared = signature.clone();
         let open_narrow = Box::new(move || match recipe.open_narrow(&shared) {
             Ok(session) => Some(session),
@@ -167,12 +168,14 @@ impl<Q: Backlog<ModelSession>> ModelStore<Q> {
     }
 
     /// A GPU is one device however many ask for it, and one core needs no second lane.
-    fn narrow_lanes(&self, device: Device, model_bytes: usize) -> usize {
+    fn narrow_lanes(&self, device: Device, model_bytes: usize, most: Option<u32>) -> usize {
+        // One of the sessions is the wide lane's.
+        let most = most.map_or(usize::MAX, |most| most.saturating_sub(1) as usize);
         let cores = self.runtime.cores();
         if device != Device::Cpu || cores < 2 {
             return 0;
         }
-        match cores.min(NARROW_BYTES / model_bytes.max(1)) {
+        match cores.min(NARROW_BYTES / model_bytes.max(1)).min(most) {
             // One narrow lane beside the wide one would serve less than the wide one alone.
             0 | 1 => 0,
             lanes => lanes,

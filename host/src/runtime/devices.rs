@@ -1,129 +1,219 @@
-//! From what is wished for to the devices to try, and the words for what could not be had.
+//! From what a container and its models wish for to where each model is placed on this machine, and the words for what
+//! cannot be had. What this machine has, and what follows from it, `model/` finds out; here it is asked once.
 
-use super::accelerators::Accelerators;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use super::instances::{Instances, Kind};
 use crate::container::devices::{DeviceName, DeviceWish};
 use crate::container::spec::Gpus;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::Device;
+use crate::model::device::{Choice, Gpu, Strictness, Wish};
+use crate::model::machine::{Machine, library_folders};
+use crate::model::plan::plan;
+use crate::model::{Placing, Plan, Readiness};
 
 /// Docker's words for a GPU that is asked for and not here.
 const NO_DRIVER: &str = "could not select device driver \"\" with capabilities: [[gpu]]";
 
-/// Devices to try, first choice first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What this machine has, and whether ONNX Runtime can use it. Looked at once for the whole host.
+#[derive(Debug, Default)]
+pub struct Devices {
+    machine: Machine,
+    /// ONNX Runtime's library, beside which its providers lie.
+    core: PathBuf,
+    folders: Vec<PathBuf>,
+    readiness: OnceLock<Readiness>,
+}
+
+impl Devices {
+    /// Of the machine whose files lie below `sysroot`, for the ONNX Runtime at `core`.
+    pub fn look(sysroot: &Path, core: &Path) -> Devices {
+        let machine = Machine::detect_at(sysroot);
+        if let Some(jetson) = &machine.jetson {
+            tracing::info!(board = %jetson, "Jetson");
+        }
+        for gpu in &machine.gpus {
+            tracing::info!(gpu = %gpu, "found");
+        }
+        // CUDA's libraries may lie beside ONNX Runtime's, where the loader does not look by itself.
+        let beside = core.parent().map(Path::to_owned);
+        let folders = library_folders(sysroot).into_iter().chain(beside).collect();
+        Devices { machine, core: core.to_owned(), folders, readiness: OnceLock::new() }
+    }
+
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Opens the libraries that ONNX Runtime's providers need when it is first asked, and only then: that takes hundreds
+    /// of megabytes and its time. Not for an asynchronous thread.
+    pub fn readiness(&self) -> &Readiness {
+        self.readiness.get_or_init(|| Readiness::check(&self.core, &self.folders))
+    }
+
+    /// Where a model that wishes for this is placed. The error names each choice and why it cannot be had.
+    pub fn plan(&self, wish: &Wish, strictness: Strictness) -> Result<Plan, Vec<String>> {
+        plan(wish, strictness, &self.machine, &|| self.readiness())
+    }
+}
+
+/// What a container's models may run on.
+#[derive(Debug)]
 pub struct Choices {
-    pub devices: Vec<Device>,
-    /// Bytes, for each model on a GPU.
-    pub gpu_memory: Option<u64>,
+    devices: Arc<Devices>,
+    own: DeviceWish,
+    host: DeviceWish,
+    /// The GPUs that `--gpus` gives, by CUDA's numbers.
+    given: Option<Vec<u32>>,
+}
+
+/// What a model, or a container as a whole, wishes for.
+struct Resolved {
+    wish: Wish,
+    strictness: Strictness,
     demand: Demand,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Demand {
-    /// The CPU is among the devices.
-    Preferred,
-    /// `--require-device`.
-    Required,
+    /// `--device`, its label, or `config.pbtxt`.
+    Listed,
     /// `--gpus`, `--runtime nvidia`.
     Gpus,
 }
 
 impl Choices {
-    /// What `wish` and `--gpus` come to on this machine.
-    pub fn new(wish: &DeviceWish, gpus: Option<&Gpus>, machine: &Accelerators) -> Result<Choices> {
-        let named = wish.list.as_ref().map_or(&[DeviceName::Auto][..], |list| list.devices());
-        let Some(gpus) = gpus else { return Choices::listed(named, wish, machine) };
-        let refuse = |reason: String| Error::new(ErrorKind::Unmet, format!("{NO_DRIVER}: {reason}"));
-        let given = given(gpus, machine).map_err(refuse)?;
-        let mut devices = Vec::new();
-        for name in named {
-            match name {
-                DeviceName::Cuda(own) => devices.push(Device::Cuda(among(&given, own, machine).map_err(refuse)?)),
-                DeviceName::TensorRt(own) => {
-                    devices.push(Device::TensorRt(among(&given, own, machine).map_err(refuse)?))
-                }
-                DeviceName::Auto | DeviceName::Cpu => {}
-            }
-        }
-        if devices.is_empty() {
-            devices = of_gpu(among(&given, &None, machine).map_err(refuse)?, machine);
-        }
-        Ok(Choices { devices, gpu_memory: wish.gpu_memory, demand: Demand::Gpus })
-    }
-
-    fn listed(named: &[DeviceName], wish: &DeviceWish, machine: &Accelerators) -> Result<Choices> {
-        let refuse = |reason: String| Error::new(ErrorKind::Unmet, reason);
-        let mut devices = Vec::new();
-        for name in named {
-            match name {
-                DeviceName::Cpu => devices.push(Device::Cpu),
-                DeviceName::Cuda(gpu) => devices.push(Device::Cuda(number(gpu, 0, machine).map_err(refuse)?)),
-                DeviceName::TensorRt(gpu) => devices.push(Device::TensorRt(number(gpu, 0, machine).map_err(refuse)?)),
-                DeviceName::Auto if machine.gpus.is_empty() => devices.push(Device::Cpu),
-                DeviceName::Auto => devices.extend(of_gpu(0, machine).into_iter().chain([Device::Cpu])),
-            }
-        }
-        if !wish.required && !devices.contains(&Device::Cpu) {
-            devices.push(Device::Cpu);
-        }
-        let demand = if wish.required { Demand::Required } else { Demand::Preferred };
-        let choices = Choices { devices, gpu_memory: wish.gpu_memory, demand };
-        // Said before any model is loaded, and where there is no model at all.
-        if machine.gpus.is_empty() && !choices.devices.contains(&Device::Cpu) {
-            let missing = choices.devices.iter().map(|device| format!("{device}: {}", machine.missing())).collect();
-            return Err(choices.refusal(missing));
-        }
+    /// `own` is the container's wish, `host` that of the host, which fills what is open. Opens libraries: not for an
+    /// asynchronous thread.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unmet`] where what the container requires as a whole is not here, even if it has no model.
+    pub fn new(own: &DeviceWish, host: &DeviceWish, gpus: Option<&Gpus>, devices: &Arc<Devices>) -> Result<Choices> {
+        let given = gpus.map(|gpus| given(gpus, &devices.machine)).transpose();
+        let given = given.map_err(|reason| refusal(Demand::Gpus, &reason))?;
+        let choices = Choices { devices: devices.clone(), own: own.clone(), host: host.clone(), given };
+        choices.plan(&choices.of_container()?)?;
         Ok(choices)
     }
 
-    /// None of the devices could be used; `reasons` names each with why.
-    pub fn refusal(&self, reasons: Vec<String>) -> Error {
-        let reasons = reasons.join("; ");
-        let message = match self.demand {
-            Demand::Gpus => format!("{NO_DRIVER}: {reasons}"),
-            Demand::Preferred | Demand::Required => format!("the required device cannot be used: {reasons}"),
+    /// Where the model called `name` goes: by the container's word for this model, else its word for all, else by the
+    /// model's own `config.pbtxt`, else the host's.
+    pub fn of_model(&self, name: &str, instances: Option<&Instances>) -> Result<Placing> {
+        let resolved = match (self.own.models.get(name), &self.own.list, instances) {
+            (Some(list), ..) => self.listed(list.devices(), self.own.required)?,
+            (None, None, Some(instances)) => self.of_instances(instances)?,
+            _ => self.of_container()?,
         };
-        Error::new(ErrorKind::Unmet, format!("{message} (`wharf doctor` says what is missing)"))
+        let mut placing = Placing::from(self.plan(&resolved)?);
+        // TensorRT has no limit of its own but this one: weights and what flows between layers come on top.
+        let limit = self.own.gpu_memory.or(self.host.gpu_memory);
+        (placing.cuda.memory_limit, placing.tensorrt.workspace) = (limit, limit);
+        placing.sessions = instances.and_then(|instances| instances.count);
+        Ok(placing)
+    }
+
+    /// The words for a device that was planned for and refuses when it is used.
+    pub fn refused(&self, placing: &Placing, error: Error) -> Error {
+        if error.kind() != ErrorKind::Unmet {
+            return error;
+        }
+        let demand = if self.given.is_some() { Demand::Gpus } else { Demand::Listed };
+        refusal(demand, &format!("{}: {}", placing.plan.device, error.chain()))
+    }
+
+    fn of_container(&self) -> Result<Resolved> {
+        let wish = self.own.or(&self.host);
+        let named = wish.list.as_ref().map_or(&[DeviceName::Auto][..], |list| list.devices());
+        if self.given.is_none() {
+            return self.listed(named, wish.required);
+        }
+        let gpus: Vec<DeviceName> = named.iter().filter(|name| **name != DeviceName::Cpu).cloned().collect();
+        match gpus.as_slice() {
+            [] => self.listed(&[DeviceName::Auto], true),
+            gpus => self.listed(gpus, true),
+        }
+    }
+
+    /// Names of devices, as of this machine or of the GPUs given to the container.
+    fn listed(&self, named: &[DeviceName], required: bool) -> Result<Resolved> {
+        let demand = if self.given.is_some() { Demand::Gpus } else { Demand::Listed };
+        let strictness = if required { Strictness::Require } else { Strictness::Prefer };
+        let resolve = |gpu: &Option<String>| match &self.given {
+            None => Gpu::parse(gpu.as_deref()),
+            Some(given) => among(given, gpu.as_deref(), &self.devices.machine).map(Gpu::Index),
+        };
+        let wish = match named {
+            [DeviceName::Auto] if self.given.is_some() => resolve(&None).map(Wish::Accelerated),
+            [DeviceName::Auto] => Ok(Wish::Auto),
+            _ => {
+                let choices = named.iter().map(|name| match name {
+                    DeviceName::Cuda(gpu) => resolve(gpu).map(Choice::Cuda),
+                    DeviceName::TensorRt(gpu) => resolve(gpu).map(Choice::TensorRt),
+                    DeviceName::Auto | DeviceName::Cpu => Ok(Choice::Cpu),
+                });
+                choices.collect::<Result<_, String>>().map(Wish::List)
+            }
+        };
+        let wish = wish.map_err(|reason| refusal(demand, &reason))?;
+        Ok(Resolved { wish, strictness, demand })
+    }
+
+    /// In Triton's meaning: a GPU is required, the CPU is the CPU, and the rest is what the host does best.
+    fn of_instances(&self, instances: &Instances) -> Result<Resolved> {
+        let gpu = instances.gpu.map(|gpu| gpu.to_string());
+        match (instances.kind, &gpu) {
+            (Kind::Cpu, _) => self.listed(&[DeviceName::Cpu], true),
+            (Kind::Auto, None) => self.of_container(),
+            (kind, _) => {
+                let demand = if self.given.is_some() { Demand::Gpus } else { Demand::Listed };
+                let gpu = match &self.given {
+                    None => Gpu::parse(gpu.as_deref()),
+                    Some(given) => among(given, gpu.as_deref(), &self.devices.machine).map(Gpu::Index),
+                };
+                let gpu = gpu.map_err(|reason| refusal(demand, &reason))?;
+                let required = kind == Kind::Gpu || self.given.is_some();
+                let strictness = if required { Strictness::Require } else { Strictness::Prefer };
+                Ok(Resolved { wish: Wish::Accelerated(gpu), strictness, demand })
+            }
+        }
+    }
+
+    fn plan(&self, resolved: &Resolved) -> Result<Plan> {
+        let planned = self.devices.plan(&resolved.wish, resolved.strictness);
+        planned.map_err(|reasons| refusal(resolved.demand, &reasons.join("; ")))
     }
 }
 
-/// What a GPU is used through: on a Jetson TensorRT first, which is made for it.
-fn of_gpu(index: u32, machine: &Accelerators) -> Vec<Device> {
-    match machine.jetson {
-        Some(_) => vec![Device::TensorRt(index), Device::Cuda(index)],
-        None => vec![Device::Cuda(index)],
-    }
-}
-
-/// What the list says, else `otherwise`. A number is taken as it is: CUDA says whether there is such a GPU.
-fn number(gpu: &Option<String>, otherwise: u32, machine: &Accelerators) -> Result<u32, String> {
-    match gpu.as_deref() {
-        None => Ok(otherwise),
-        Some(gpu) => gpu.parse().or_else(|_| machine.find(gpu)),
-    }
+fn refusal(demand: Demand, reasons: &str) -> Error {
+    let message = match demand {
+        Demand::Gpus => format!("{NO_DRIVER}: {reasons}"),
+        Demand::Listed => format!("the required device cannot be used: {reasons}"),
+    };
+    Error::new(ErrorKind::Unmet, format!("{message} (`wharf doctor` says what is missing)"))
 }
 
 /// Which of the GPUs given to a container: as with docker, its numbers count those, from 0.
-fn among(given: &[u32], own: &Option<String>, machine: &Accelerators) -> Result<u32, String> {
+fn among(given: &[u32], own: Option<&str>, machine: &Machine) -> Result<u32, String> {
     let count = given.len();
-    let Some(own) = own.as_deref() else {
-        return given.first().copied().ok_or_else(|| machine.missing());
-    };
-    match own.parse::<usize>() {
-        Ok(number) => given.get(number).copied().ok_or_else(|| format!("{own} of the {count} GPUs given (from 0)")),
-        Err(_) => machine.find(own).and_then(|index| match given.contains(&index) {
-            true => Ok(index),
-            false => Err(format!("{own} is not among the {count} GPUs given")),
-        }),
+    let Some(own) = own else { return given.first().copied().ok_or_else(|| "no GPU is given".to_owned()) };
+    match Gpu::parse(Some(own))? {
+        Gpu::Uuid(uuid) => match machine.find(&Gpu::Uuid(uuid))?.index {
+            index if given.contains(&index) => Ok(index),
+            _ => Err(format!("{own} is not among the {count} GPUs given")),
+        },
+        _ => {
+            let number = own.parse::<usize>().ok().and_then(|number| given.get(number).copied());
+            number.ok_or_else(|| format!("there is no GPU {own} among the {count} given, which are counted from 0"))
+        }
     }
 }
 
 /// The GPUs that `--gpus` gives, by CUDA's numbers, in the order asked for.
-fn given(gpus: &Gpus, machine: &Accelerators) -> Result<Vec<u32>, String> {
+fn given(gpus: &Gpus, machine: &Machine) -> Result<Vec<u32>, String> {
+    machine.can_run_cuda()?;
     let here: Vec<u32> = machine.gpus.iter().map(|gpu| gpu.index).collect();
-    if here.is_empty() {
-        return Err(machine.missing());
-    }
     match gpus {
         Gpus::All => Ok(here),
         Gpus::Count(count) => match usize::try_from(*count) {
@@ -131,63 +221,12 @@ fn given(gpus: &Gpus, machine: &Accelerators) -> Result<Vec<u32>, String> {
             _ => Err(format!("{count} GPUs are asked for, and this machine has {}", here.len())),
         },
         Gpus::Devices(wanted) if wanted.is_empty() || wanted.iter().any(|one| one == "all") => Ok(here),
-        Gpus::Devices(wanted) => wanted.iter().map(|one| machine.find(one)).collect(),
+        Gpus::Devices(wanted) => {
+            wanted.iter().map(|one| Ok(machine.find(&Gpu::parse(Some(one))?)?.index)).collect::<Result<_, String>>()
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::runtime::accelerators::Gpu;
-
-    fn machine(gpus: u32, jetson: bool) -> Accelerators {
-        let gpu = |index| Gpu { index, uuid: format!("GPU-{index}{index}"), name: String::new() };
-        Accelerators { jetson: jetson.then(|| "Jetson".to_owned()), gpus: (0..gpus).map(gpu).collect() }
-    }
-
-    fn choices(list: &str, required: bool, gpus: Option<Gpus>, machine: &Accelerators) -> Result<String, String> {
-        let list = (!list.is_empty()).then(|| list.parse().unwrap());
-        let wish = DeviceWish { list, required, gpu_memory: None };
-        let choices = Choices::new(&wish, gpus.as_ref(), machine).map_err(|error| error.to_string())?;
-        Ok(choices.devices.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
-    }
-
-    #[test]
-    fn lists_come_to_devices() {
-        let (none, two, jetson) = (machine(0, false), machine(2, false), machine(1, true));
-        let of = |list: &str, machine: &Accelerators| choices(list, false, None, machine).unwrap();
-        assert_eq!([of("", &none), of("auto", &two), of("", &jetson)], ["cpu", "cuda:0,cpu", "tensorrt:0,cuda:0,cpu"]);
-        assert_eq!(
-            [of("cuda:1", &two), of("cuda", &none), of("cpu,cuda", &two)],
-            ["cuda:1,cpu", "cuda:0,cpu", "cpu,cuda:0"]
-        );
-        assert_eq!(choices("cuda", true, None, &two).unwrap(), "cuda:0");
-        let refused = choices("cuda,tensorrt", true, None, &none).unwrap_err();
-        assert!(refused.starts_with("the required device cannot be used: cuda:0: no NVIDIA GPU"), "{refused}");
-        assert!(refused.contains("tensorrt:0: no NVIDIA GPU") && refused.contains("wharf doctor"), "{refused}");
-        assert_eq!(choices("cuda,cpu", true, None, &none).unwrap(), "cuda:0,cpu");
-    }
-
-    #[test]
-    fn gpus_are_required() {
-        let (none, two, jetson) = (machine(0, false), machine(2, false), machine(1, true));
-        let devices = |list: &[&str]| Some(Gpus::Devices(list.iter().map(|one| (*one).to_owned()).collect()));
-        assert_eq!(choices("", false, Some(Gpus::All), &two).unwrap(), "cuda:0");
-        assert_eq!(choices("", false, Some(Gpus::All), &jetson).unwrap(), "tensorrt:0,cuda:0");
-        assert_eq!(choices("", false, devices(&["GPU-11"]), &two).unwrap(), "cuda:1");
-        assert_eq!(choices("tensorrt,cpu", false, devices(&["1"]), &two).unwrap(), "tensorrt:1");
-        // Numbers count what the container is given.
-        assert_eq!(choices("cuda:0", false, devices(&["1"]), &two).unwrap(), "cuda:1");
-        assert_eq!(choices("cuda:1", false, devices(&["1", "0"]), &two).unwrap(), "cuda:0");
-        assert!(choices("cuda:1", false, devices(&["1"]), &two).unwrap_err().contains("1 of the 1 GPUs given"));
-        assert!(choices("cuda:GPU-00", false, devices(&["1"]), &two).unwrap_err().contains("not among the 1 GPUs"));
-        for (gpus, machine, words) in [
-            (Some(Gpus::All), &none, "[[gpu]]: no NVIDIA GPU: /dev/nvidia0 does not exist"),
-            (Some(Gpus::Count(3)), &two, "[[gpu]]: 3 GPUs are asked for, and this machine has 2"),
-            (devices(&["0", "7"]), &two, "[[gpu]]: no GPU \"7\": this machine has 0 (GPU-00), 1 (GPU-11)"),
-        ] {
-            let refused = choices("", false, gpus, machine).unwrap_err();
-            assert!(refused.starts_with("could not select device driver \"\"") && refused.contains(words), "{refused}");
-        }
-    }
-}
+#[path = "devices_tests.rs"]
+mod tests;

@@ -19,9 +19,9 @@ use super::guest::GuestService;
 use super::outside::Outside;
 use super::programs::Program;
 use super::task::{Parts, Running};
-use super::{Loaded, Runtime, totals};
+use super::{Loaded, LoadedModels, Runtime, totals};
 use crate::batch::Batcher;
-use crate::container::runtime::{BoundPort, BoxFuture, Kind, ModelDevice, Output, PortRequest, Start, Stream, Task};
+use crate::container::runtime::{BoundPort, BoxFuture, Kind, Output, PortRequest, Start, Stream, Task};
 use crate::container::{self};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::Metrics;
@@ -54,15 +54,18 @@ impl container::runtime::Runtime for Launcher {
 
 impl Launcher {
     async fn launch(&self, mut start: Start) -> Result<Running> {
-        let choices = self.runtime.choices(&start.devices, start.gpus.as_ref())?;
         let (loader, plan) = (self.clone(), Plan::new(&start)?);
         let (root, mounts) = (start.root.clone(), start.mounts.clone());
-        let loading = tokio::task::spawn_blocking(move || loader.load(&plan, &root, &mounts, &choices));
+        let (wish, gpus) = (start.devices.clone(), start.gpus.clone());
+        let loading = tokio::task::spawn_blocking(move || {
+            let choices = loader.runtime.choices(&wish, gpus.as_ref())?;
+            loader.load(&plan, &root, &mounts, &choices)
+        });
         let Loaded { program, models } = loading.await.map_err(|error| {
             Error::new(ErrorKind::Failed, "loading a container ended unexpectedly").because(error)
         })??;
-        say_what_fell_back(&models.devices, &*start.output);
-        let guest = self.guest(&start, &models.batchers)?;
+        say_what_fell_back(&models, &*start.output);
+        let guest = self.guest(&start, &models)?;
         let ports = std::mem::take(&mut start.ports);
         let stdin = start.stdin.take();
         let mut parts = Parts::new(self.clone(), start, guest, models);
@@ -105,7 +108,7 @@ impl Launcher {
         let mounted = mounts.iter().find(|mount| mount.target.trim_end_matches('/') == MODELS);
         let folder = mounted.map_or_else(|| root.join("models"), |mount| mount.source.clone());
         let models = self.runtime.load_models(&contents::models(&folder)?, choices)?;
-        if program.is_none() && models.batchers.is_empty() {
+        if program.is_none() && models.is_empty() {
             return Err(Error::invalid(
                 "no command specified: the image names no component to run (ENTRYPOINT [\"/app.wasm\"]) and has no \
                  models in /models",
@@ -143,7 +146,7 @@ impl Launcher {
     fn publish(&self, parts: &mut Parts, http: Option<Arc<dyn HttpService>>) {
         let models: BTreeMap<String, Arc<dyn Infer>> =
             parts.batchers.iter().map(|(name, batcher)| (name.clone(), batcher.clone() as Arc<dyn Infer>)).collect();
-        let service = Service { name: parts.name(), http, models, placements: super::placements(&parts.devices) };
+        let service = Service { name: parts.name(), http, models, placements: super::placements(&parts.batchers) };
         for (name, batcher) in &parts.batchers {
             self.metrics.watch_model(&service.model_path(name), totals::source(batcher));
         }
@@ -176,8 +179,9 @@ fn max_requests(labels: &BTreeMap<String, String>) -> Result<u32> {
 }
 
 /// A device that was preferred and is not used is worth a line of the container's own log. Lost where there is no room.
-fn say_what_fell_back(devices: &[ModelDevice], output: &dyn Output) {
-    for of in devices.iter().filter(|of| !of.fell_back.is_empty()) {
+fn say_what_fell_back(models: &LoadedModels, output: &dyn Output) {
+    let devices = models.iter().map(|(name, batcher)| totals::device(name, batcher));
+    for of in devices.filter(|of| !of.fell_back.is_empty()) {
         let line =
             format!("wharf: model {} runs on {}, not on {}", of.model, of.device, of.fell_back.join("; not on "));
         for line in line.lines() {

@@ -6,24 +6,26 @@
 //!
 //! - [`launch`]: starts containers, as `container/` asks for it; [`task`]: one that was started
 //! - [`workload`]: what `wharf serve` is given by path, without an image
-//! - [`accelerators`]: the GPUs of this machine; [`devices`]: which of them a container's models try, in which order
+//! - [`devices`]: which of this machine's devices a container's models are placed on; [`instances`], [`pbtxt`]: what a
+//!   model's own `config.pbtxt` says of it
 //! - [`contents`]: what a folder holds; [`programs`]: its components, loaded once
 //! - [`guest`]: a sandboxed component as an [`HttpService`](crate::service::HttpService)
 //! - [`calls`], [`outside`]: what a guest's own requests reach
 //! - [`exec`], [`shell`]: `docker exec`: the image's tools, and a shell to look around with
 //! - [`log`]: lines of workloads, on their way to the terminal
 //! - [`tooling`]: what building an image needs of the sandbox
-//! - [`totals`]: a model's totals for the metrics
+//! - [`totals`]: a model's totals and what it runs on, for all who tell of it
 
-pub mod accelerators;
 pub mod calls;
 pub mod contents;
 pub mod devices;
 pub mod exec;
 pub mod guest;
+pub mod instances;
 pub mod launch;
 pub mod log;
 pub mod outside;
+pub mod pbtxt;
 pub mod programs;
 pub mod shell;
 pub mod task;
@@ -45,18 +47,16 @@ use wharf_tensor::infer::Infer;
 
 use crate::batch::{Batcher, ModelOptions, Models};
 use crate::container::devices::DeviceWish;
-use crate::container::runtime::ModelDevice;
 use crate::container::spec::Gpus;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::Placing;
-use crate::service::{HttpService, Placement, Service};
+use crate::service::{HttpService, PlacementSource, Service};
 
 pub use launch::Launcher;
 pub use log::ContainerLog;
 pub use workload::Workload;
 
-use accelerators::Accelerators;
-use devices::Choices;
+use devices::{Choices, Devices};
+use instances::ModelConfig;
 use programs::{Program, Programs};
 
 /// An instance smaller than this cannot even hold its stack and the SDK's first allocation. Bytes.
@@ -69,8 +69,8 @@ pub struct Runtime {
     components: Option<ComponentCache>,
     models: Arc<Models>,
     /// Where nothing else is asked for.
-    devices: Arc<DeviceWish>,
-    accelerators: Arc<Accelerators>,
+    wish: Arc<DeviceWish>,
+    devices: Arc<Devices>,
 }
 
 /// A workload that is ready to be published.
@@ -86,50 +86,45 @@ struct Loaded {
     models: LoadedModels,
 }
 
-/// Models by name, and what each runs on, in the same order.
-#[derive(Default)]
-struct LoadedModels {
-    batchers: Vec<(String, Arc<Batcher>)>,
-    devices: Vec<ModelDevice>,
-}
+/// By name.
+type LoadedModels = Vec<(String, Arc<Batcher>)>;
 
-impl LoadedModels {
-    fn placements(&self) -> BTreeMap<String, Placement> {
-        placements(&self.devices)
-    }
-}
-
-/// As the data plane tells it.
-fn placements(devices: &[ModelDevice]) -> BTreeMap<String, Placement> {
-    let of = |of: &ModelDevice| (of.model.clone(), Placement { device: of.device.clone(), nodes: of.nodes.clone() });
-    devices.iter().map(of).collect()
+/// What models run on, for the data plane.
+fn placements(models: &LoadedModels) -> BTreeMap<String, PlacementSource> {
+    let of = |(name, batcher): &(String, Arc<Batcher>)| {
+        let batcher = batcher.clone();
+        let source: PlacementSource = Arc::new(move || totals::placement(&batcher));
+        (name.clone(), source)
+    };
+    models.iter().map(of).collect()
 }
 
 impl Runtime {
-    /// `devices` is what models run on where their container leaves it open; `sysroot` see [`Accelerators::read`].
+    /// `wish` is what models run on where their container leaves it open, `devices` what this machine has.
     pub fn new(
         engine: Engine,
         components: Option<ComponentCache>,
         models: Arc<Models>,
-        devices: DeviceWish,
-        sysroot: &Path,
+        wish: DeviceWish,
+        devices: Devices,
     ) -> Runtime {
         Runtime {
             programs: Programs::new(engine, components.clone()),
             components,
             models,
+            wish: Arc::new(wish),
             devices: Arc::new(devices),
-            accelerators: Arc::new(Accelerators::read(sysroot)),
         }
     }
 
-    /// The devices that models of a container with this wish try. An error is a requirement this machine cannot meet.
+    /// What models of a container with this wish may run on. An error is a requirement this machine cannot meet. Not for
+    /// an asynchronous thread.
     pub fn choices(&self, wish: &DeviceWish, gpus: Option<&Gpus>) -> Result<Choices> {
-        Choices::new(&wish.or(&self.devices), gpus, &self.accelerators)
+        Choices::new(wish, &self.wish, gpus, &self.devices)
     }
 
-    pub fn accelerators(&self) -> &Accelerators {
-        &self.accelerators
+    pub fn devices(&self) -> &Devices {
+        &self.devices
     }
 
     pub fn programs(&self) -> &Programs {
@@ -153,9 +148,8 @@ impl Runtime {
         workload.check()?;
         self.check_memory(workload.memory)?;
         let choices = self.choices(&DeviceWish::default(), None)?;
-        let loaded = self.load_models(&workload.models, &choices)?;
-        let placements = loaded.placements();
-        let batchers = loaded.batchers;
+        let batchers = self.load_models(&workload.models, &choices)?;
+        let placements = placements(&batchers);
         let models: BTreeMap<String, Arc<dyn Infer>> =
             batchers.iter().map(|(name, batcher)| (name.clone(), batcher.clone() as Arc<dyn Infer>)).collect();
         let sandbox = match &workload.component {
@@ -185,37 +179,25 @@ impl Runtime {
 
     /// Load models, name to file; equal files share their sessions.
     fn load_models(&self, models: &BTreeMap<String, PathBuf>, choices: &Choices) -> Result<LoadedModels> {
-        let mut loaded = LoadedModels::default();
-        for (name, path) in models {
-            let (batcher, fell_back) = self.load_model(name, path, choices)?;
-            let device = batcher.device().to_string();
-            match fell_back.is_empty() {
-                true => tracing::info!(model = name, device, "loaded"),
-                false => tracing::warn!(model = name, device, instead_of = fell_back.join("; "), "loaded"),
-            }
-            let placement = batcher.placement().unwrap_or_default();
-            let nodes = placement.iter().map(|(provider, nodes)| (provider.clone(), *nodes as u64)).collect();
-            loaded.devices.push(ModelDevice { model: name.clone(), device, nodes, fell_back });
-            loaded.batchers.push((name.clone(), Arc::new(batcher)));
-        }
-        Ok(loaded)
+        models.iter().map(|(name, path)| Ok((name.clone(), Arc::new(self.load_model(name, path, choices)?)))).collect()
     }
 
-    /// On the first device that takes it; beside it, why those before it did not.
-    fn load_model(&self, name: &str, path: &Path, choices: &Choices) -> Result<(Batcher, Vec<String>)> {
-        let mut reasons = Vec::new();
-        for device in &choices.devices {
-            let mut placing = Placing::only(*device);
-            placing.cuda.memory_limit = choices.gpu_memory;
-            let options = ModelOptions { placing, ..ModelOptions::default() };
-            match self.models.load(name, path, options) {
-                Ok(batcher) => return Ok((batcher, reasons)),
-                // Anything else is the model's own fault, which no other device mends.
-                Err(error) if error.kind() == ErrorKind::Unmet => reasons.push(format!("{device}: {}", error.chain())),
-                Err(error) => return Err(error),
-            }
+    /// On the first device that takes it.
+    fn load_model(&self, name: &str, path: &Path, choices: &Choices) -> Result<Batcher> {
+        let config = ModelConfig::of_model(path)?;
+        for unused in config.iter().flat_map(|config| &config.unused) {
+            tracing::warn!(model = name, "config.pbtxt: {unused}");
         }
-        Err(choices.refusal(reasons))
+        let instances = config.as_ref().and_then(|config| config.instances.as_ref());
+        let placing = choices.of_model(name, instances)?;
+        let options = ModelOptions { placing: placing.clone(), max_batch: config.map_or(1, |config| config.max_batch) };
+        let batcher = self.models.load(name, path, options).map_err(|error| choices.refused(&placing, error))?;
+        let device = batcher.device().to_string();
+        match batcher.fell_back() {
+            [] => tracing::info!(model = name, device, "loaded"),
+            reasons => tracing::warn!(model = name, device, instead_of = reasons.join("; "), "loaded"),
+        }
+        Ok(batcher)
     }
 
     /// Whether one instance may have so many bytes.

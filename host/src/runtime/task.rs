@@ -42,7 +42,6 @@ pub struct Parts {
     start: Start,
     guest: Guest,
     pub batchers: Vec<(String, Arc<Batcher>)>,
-    pub devices: Vec<ModelDevice>,
     pub guarded: Option<Arc<dyn Guarded>>,
     pub ports: Vec<BoundPort>,
     pub listening: Vec<Box<dyn Listening>>,
@@ -57,8 +56,7 @@ impl Parts {
             launcher,
             start,
             guest,
-            batchers: models.batchers,
-            devices: models.devices,
+            batchers: models,
             guarded: None,
             ports: Vec::new(),
             listening: Vec::new(),
@@ -137,7 +135,6 @@ struct Shared {
     root: std::path::PathBuf,
     mounts: Vec<Mount>,
     batchers: Vec<(String, Arc<Batcher>)>,
-    devices: Vec<ModelDevice>,
     guarded: Option<Arc<dyn Guarded>>,
     ports: Vec<BoundPort>,
     listening: Mutex<Vec<Box<dyn Listening>>>,
@@ -162,7 +159,6 @@ impl Shared {
             root: parts.start.root,
             mounts: parts.start.mounts,
             batchers: parts.batchers,
-            devices: parts.devices,
             guarded: parts.guarded,
             ports: parts.ports,
             listening: Mutex::new(parts.listening),
@@ -279,7 +275,7 @@ impl Task for Running {
     }
 
     fn devices(&self) -> Vec<ModelDevice> {
-        self.shared.devices.clone()
+        self.shared.batchers.iter().map(|(name, batcher)| totals::device(name, batcher)).collect()
     }
 
     fn models(&self) -> Vec<String> {

@@ -41,12 +41,14 @@ impl Daemon {
         let tokio = Handle::current();
         let tooling = Tooling::new(&host.runtime, tokio.clone());
         let hooks = Arc::new(Hooks::new(tooling, registry.clone(), tokio));
-        let machine = host.runtime.accelerators();
+        let machine = host.runtime.devices().machine();
+        let usable = machine.can_run_cuda();
         let facts = HostFacts {
-            gpus: !machine.gpus.is_empty(),
-            // A Jetson always has one: the host was started without the way to it.
-            warnings: (machine.jetson.is_some() && machine.gpus.is_empty())
-                .then(|| machine.missing())
+            gpus: usable.is_ok(),
+            // Where nothing says that there is a GPU, none is missed. A Jetson always has one.
+            warnings: usable
+                .err()
+                .filter(|_| machine.jetson.is_some() || !machine.gpus.is_empty())
                 .into_iter()
                 .collect(),
             wasm_runtime: wharf_sandbox::engine::WASMTIME.to_owned(),

@@ -53,7 +53,7 @@ impl ServiceView {
             let signature = infer.signature();
             let name = service.model_path(model);
             let (inputs, outputs) = (tensors(&signature.inputs), tensors(&signature.outputs));
-            let device = service.placements.get(model).map(|placement| placement.device.clone()).unwrap_or_default();
+            let device = service.placements.get(model).map(|placement| placement().device).unwrap_or_default();
             ModelView { name, platform: signature.platform.to_owned(), device, inputs, outputs }
         };
         ServiceView {

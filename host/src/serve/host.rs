@@ -12,6 +12,7 @@ use crate::ingress::Ingress;
 use crate::metrics::Metrics;
 use crate::model::OnnxRuntime;
 use crate::model::environment::usable_cores;
+use crate::runtime::devices::Devices;
 use crate::runtime::{Launcher, Runtime};
 use crate::service::ServiceTable;
 
@@ -34,7 +35,8 @@ impl Host {
         let cores = usable_cores();
         let library = OnnxRuntime::start(&config.search, cores)?;
         let models = Arc::new(Models::new(library, Some(config.data.join("cache"))));
-        let runtime = Runtime::new(engine, component_cache(config), models, config.devices.clone(), &config.sysroot);
+        let devices = Devices::look(&config.sysroot, &library.library().path);
+        let runtime = Runtime::new(engine, component_cache(config), models, config.devices.clone(), devices);
         let (services, metrics) = (ServiceTable::default(), Metrics::new());
         let launcher = Launcher {
             runtime: runtime.clone(),

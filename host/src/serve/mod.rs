@@ -10,8 +10,9 @@
 //! - [`console`]: workloads' lines on the terminal, or as JSON
 //! - [`telemetry`]: the host's own log
 //! - [`shutdown`]: the signals that end it; [`notify`]: what a service manager is told
-//! - [`doctor`]: what this machine can run, and why not the rest
+//! - [`doctor`], [`accelerators`]: what this machine can run, and why not the rest
 
+mod accelerators;
 pub mod board;
 pub mod builds;
 pub mod config;

@@ -39,16 +39,22 @@ pub struct Service {
     pub http: Option<Arc<dyn HttpService>>,
     pub models: BTreeMap<String, Arc<dyn Infer>>,
     /// By the same names; a model may be missing here.
-    pub placements: BTreeMap<String, Placement>,
+    pub placements: BTreeMap<String, PlacementSource>,
 }
+
+/// Asked each time: what a model runs on may change while it serves.
+pub type PlacementSource = Arc<dyn Fn() -> Placement + Send + Sync>;
 
 /// What a model runs on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Placement {
     /// E.g. `cuda:0`.
     pub device: String,
-    /// How many of the graph's nodes each provider has; empty where the session does not tell.
-    pub nodes: BTreeMap<String, u64>,
+    /// How many of the graph's nodes each provider has, `None` being all of them, uncounted; empty where the session
+    /// does not tell.
+    pub nodes: BTreeMap<String, Option<u64>>,
+    /// Devices that were preferred, each with why it is not used.
+    pub fell_back: Vec<String>,
 }
 
 impl Service {
@@ -97,7 +103,7 @@ impl ServiceTable {
     pub fn model_and_placement(&self, name: &str) -> Option<(Arc<dyn Infer>, Option<Placement>)> {
         let table = self.read();
         let of = |service: &Service, (name, model): (&String, &Arc<dyn Infer>)| {
-            (model.clone(), service.placements.get(name).cloned())
+            (model.clone(), service.placements.get(name).map(|placement| placement()))
         };
         if let Some(service) = table.get(name)
             && let Some(found) = service.models.get_key_value(name).or_else(|| only(service.models.iter()))

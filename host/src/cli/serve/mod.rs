@@ -249,7 +249,12 @@ impl Serve {
             },
             http: self.http,
             search: search(self.onnxruntime, &data),
-            devices: DeviceWish { list: self.device, required: self.require_device, gpu_memory: self.gpu_memory },
+            devices: DeviceWish {
+                list: self.device,
+                required: self.require_device,
+                gpu_memory: self.gpu_memory,
+                ..DeviceWish::default()
+            },
             sysroot: environment::sysroot(),
             data,
             log_format,
