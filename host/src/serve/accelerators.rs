@@ -53,8 +53,9 @@ fn of_gpu(gpu: &NvidiaGpu, devices: &Devices) -> Finding {
         Driver::Cuda(major, minor) => format!(", whose driver runs CUDA {major}.{minor}"),
         Driver::Absent(_) => String::new(),
     };
-    let suits = devices.readiness().suits(gpu).map(|()| format!("{gpu}{driver}"));
-    finding(format!("gpu {}", gpu.index), false, suits)
+    let suits = devices.readiness().suits(gpu);
+    let found = suits.map(|()| format!("{gpu}{driver}")).map_err(|reason| format!("{gpu}{driver}: {reason}"));
+    finding(format!("gpu {}", gpu.index), false, found)
 }
 
 fn libraries(devices: &Devices) -> Vec<Finding> {
@@ -96,6 +97,14 @@ fn listed(missing: &[Missing]) -> String {
 /// The planner's verdict; where that is yes, a model of one node is opened: what else is missing shows then, and nowhere
 /// else for sure.
 fn verdict(choice: Choice, devices: &Devices, runtime: &'static OnnxRuntime) -> Result<String, String> {
+    let readiness = devices.readiness();
+    let missing = match choice {
+        Choice::TensorRt(_) if readiness.tensorrt.is_err() => Some("tensorrt libraries"),
+        _ => readiness.cuda.is_err().then_some("cuda libraries"),
+    };
+    if let Some(line) = missing {
+        return Err(format!("libraries are missing: see {line}"));
+    }
     let typed = choice.to_string();
     let plan = devices.plan(&Wish::List(vec![choice]), Strictness::Require);
     let plan = plan.map_err(|reasons| reasons.join("; ").replacen(&format!("{typed}: "), "", 1))?;

@@ -16,6 +16,8 @@ pub struct TestDaemon {
     pub host: Option<TestHost>,
     pub data: Scratch,
     flags: Vec<String>,
+    /// Below it are the files that say which devices there are, in place of this machine's.
+    sysroot: Option<PathBuf>,
 }
 
 impl TestDaemon {
@@ -26,9 +28,15 @@ impl TestDaemon {
 
     #[track_caller]
     pub fn start_with(flags: &[&str]) -> TestDaemon {
+        TestDaemon::start_at(None, flags)
+    }
+
+    /// On the machine whose files lie below `sysroot`.
+    #[track_caller]
+    pub fn start_at(sysroot: Option<&Path>, flags: &[&str]) -> TestDaemon {
         let data = Scratch::new();
         let flags = flags.iter().map(ToString::to_string).collect();
-        let mut daemon = TestDaemon { host: None, data, flags };
+        let mut daemon = TestDaemon { host: None, data, flags, sysroot: sysroot.map(Path::to_owned) };
         // Components compiled by other tests need not be compiled again here.
         daemon.borrow_compiled();
         daemon.start_again();
@@ -39,6 +47,9 @@ impl TestDaemon {
     pub fn start_again(&mut self) {
         let mut command = Command::new(WHARF);
         command.args(["serve", "--http", "127.0.0.1:0", "--log-format", "json", "--data"]).arg(&self.data.0);
+        if let Some(sysroot) = &self.sysroot {
+            command.env("WHARF_SYSROOT", sysroot);
+        }
         self.host = Some(TestHost::start(command.args(&self.flags)));
     }
 

@@ -11,6 +11,7 @@
 //! - [`tutorial`]: its compose file, and the ports that needs
 //! - [`http`]: requests, whole or broken, and answers, whole or cut short
 //! - [`guests`]: where the built guests and the models are
+//! - [`machines`]: machines made of a few files: GPUs, a driver and libraries that are stubs, Jetsons
 //! - [`pictures`]: pictures that were never taken: bombs, and tiles enlarged and inverted
 //! - [`python`]: an interpreter with the packages that a test asks for
 //! - [`browser`]: headless Chromium over its debugging pipe
@@ -26,6 +27,7 @@ pub mod golden;
 pub mod guests;
 pub mod host;
 pub mod http;
+pub mod machines;
 pub mod pictures;
 pub mod python;
 pub mod registry;
