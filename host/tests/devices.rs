@@ -136,6 +136,8 @@ fn a_device_that_is_preferred_and_missing_leaves_the_cpu() {
     assert!(nodes > 1, "{shown}");
     let log = daemon.docker(&["logs", "eyes"]).stderr;
     assert!(log.contains(&format!("wharf: model digits runs on cpu, not on {reason}")), "{log}");
+    let row = daemon.wharf(&["ps", "--format", "{{.Names}} {{.Devices}}"]);
+    assert_eq!(row.stdout, "eyes digits=cpu (not cuda:1)\n");
     let properties = daemon.host().http().get("/v2/models/eyes/digits").expect(200).json()["properties"].clone();
     let nodes = nodes.to_string();
     assert_eq!(properties, json!({"device": "cpu", "fell_back": reason, "nodes.CPUExecutionProvider": nodes}));

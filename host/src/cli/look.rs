@@ -32,6 +32,8 @@ const CONTAINERS: Listing = Listing {
         ("Mounts", "MOUNTS"),
         ("LocalVolumes", "LOCAL VOLUMES"),
         ("Platform", "PLATFORM"),
+        // Ours: docker has no models.
+        ("Devices", "DEVICES"),
     ],
     usual: &["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"],
 };
@@ -201,9 +203,23 @@ pub fn container_row(one: &Value, whole: bool) -> Map<String, Value> {
         ("Size", size(one)),
         ("Mounts", mount_names.join(",")),
         ("LocalVolumes", mounts().filter(|mount| mount["Driver"] == "local").count().to_string()),
+        ("Devices", devices(&one["Wharf"]["Devices"])),
     ]);
     row.insert("Platform".to_owned(), one["ImageManifestDescriptor"]["platform"].clone());
     row
+}
+
+/// Of each model: `digits=cpu`, and `digits=cpu (not cuda:1)` where another device was preferred.
+fn devices(models: &Value) -> String {
+    let of = |model: &Value| {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        // Each starts with its device, `cuda:1: no NVIDIA GPU…`.
+        let device = |reason: &Value| text(reason).split(": ").next().unwrap_or_default().to_owned();
+        let instead: Vec<String> = model["FellBack"].as_array().into_iter().flatten().map(device).collect();
+        let instead = if instead.is_empty() { String::new() } else { format!(" (not {})", instead.join(", ")) };
+        format!("{}={}{instead}", text(&model["Model"]), text(&model["Device"]))
+    };
+    models.as_array().into_iter().flatten().map(of).collect::<Vec<_>>().join(", ")
 }
 
 /// What it has written, and that with its image.

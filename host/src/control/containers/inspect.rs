@@ -308,7 +308,7 @@ fn ports(container: &Snapshot) -> BTreeMap<String, Option<Vec<HostPort>>> {
 }
 
 /// What one model runs on. `Nodes` is null where the session does not tell, `all` where nobody counted.
-fn device(of: &ModelDevice) -> Value {
+pub fn device(of: &ModelDevice) -> Value {
     let count = |nodes: &Option<u64>| nodes.map_or_else(|| json!("all"), |nodes| json!(nodes));
     let nodes: BTreeMap<&String, Value> = of.nodes.iter().map(|(provider, nodes)| (provider, count(nodes))).collect();
     let nodes = (!nodes.is_empty()).then_some(nodes);

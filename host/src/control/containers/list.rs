@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::create::ports::guest_port;
+use super::inspect;
 use super::shapes::{self, EndpointShape, MountShape};
 use crate::container::spec::GuestPort;
 use crate::container::{Snapshot, Status};
@@ -44,6 +45,8 @@ pub struct Row {
     size_rw: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     size_root_fs: Option<u64>,
+    /// Ours: what its models run on, as `docker inspect` has it.
+    wharf: Value,
 }
 
 #[derive(Debug, Serialize)]
@@ -205,6 +208,7 @@ fn row(container: &Snapshot, known: &Known, sizes: bool, now: SystemTime) -> Row
         size_rw: sizes.then_some(0),
         size_root_fs: sizes.then(|| known.sizes.get(&image_id).copied().unwrap_or_default()),
         image_id,
+        wharf: json!({"Devices": container.devices.iter().map(inspect::device).collect::<Vec<_>>()}),
     }
 }
 
