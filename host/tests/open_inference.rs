@@ -28,7 +28,10 @@ fn the_host_says_what_it_is() {
 #[test]
 fn a_model_says_what_it_takes() {
     let host = HOST.get();
-    let digits = host.http().get("/v2/models/digits").expect(200).json();
+    let mut digits = host.http().get("/v2/models/digits").expect(200).json();
+    // How many are left after optimising depends on the processor.
+    let nodes = digits["properties"].as_object_mut().unwrap().remove("nodes.CPUExecutionProvider");
+    assert!(nodes.unwrap().as_str().unwrap().parse::<u32>().unwrap() > 0);
     assert_eq!(
         digits,
         json!({

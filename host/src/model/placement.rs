@@ -1,7 +1,8 @@
 //! Which provider got which of a session's nodes, as ONNX Runtime itself says: never inferred from what was asked for.
 //!
-//! Where no provider but the CPU's is registered, its record is empty, and there is nothing to divide: all nodes of the
-//! optimised graph are the CPU's. They are counted in the file that the graph is kept in.
+//! The record is of the moment when the graph was divided: nodes of one provider may be joined afterwards, so that fewer
+//! run. Where no provider is registered by name it is empty, and nothing was divided: all nodes of the optimised graph
+//! are the CPU's. They are counted in the file that the graph is kept in, which has them as they run.
 //!
 //! ONNX Runtime keeps that record where the session was told to (`session.record_ep_graph_assignment_info`) and gives it
 //! out from API 24 (1.24) on. The binding is compiled for an older API, so that older libraries load; the newer one is

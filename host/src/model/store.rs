@@ -41,8 +41,8 @@ impl<Q: Backlog<ModelSession>> LoadedModel<Q> {
         &self.plan.fell_back
     }
 
-    /// How many nodes of the optimised graph each provider got: by ONNX Runtime's own record, or all of them the CPU's
-    /// where it alone was registered. `None` where neither is known: ONNX Runtime before 1.24 with a GPU, and a model on
+    /// How many nodes each provider got: by ONNX Runtime's own record when it divided the graph, or all of the optimised
+    /// graph's the CPU's where nothing was divided. `None` where neither is known: ONNX Runtime before 1.24 with a GPU, and a model on
     /// the CPU whose optimised graph is not kept.
     pub fn placement(&self) -> Option<&[(String, usize)]> {
         self.placement.as_deref()
