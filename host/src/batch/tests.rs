@@ -172,6 +172,26 @@ async fn overlap_opens_one_session_per_core() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_more_sessions_are_opened_than_asked_for() {
+    for most in [1, 2] {
+        let placing = Placing { sessions: Some(most), ..Placing::default() };
+        let options = ModelOptions { placing, ..ModelOptions::default() };
+        let model = models().load("sleepy", &fixture::model("sleepy"), options).unwrap();
+        let running: Vec<_> = (0..4)
+            .map(|_| {
+                let model = model.clone();
+                tokio::spawn(async move { model.infer(request(&[("steps", &steps(FOREVER))], in_ms(300))).await })
+            })
+            .collect();
+        until(|| model.sessions() == most as usize).await;
+        for task in running {
+            assert_eq!(task.await.unwrap().unwrap_err().kind, InferErrorKind::DeadlineExceeded);
+        }
+        assert_eq!(model.sessions(), most as usize);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn deadlines_stop_what_runs_and_what_waits() {
     let model = load("sleepy");
     let started = Instant::now();

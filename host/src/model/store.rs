@@ -168,16 +168,16 @@ impl<Q: Backlog<ModelSession>> ModelStore<Q> {
     }
 
     /// A GPU is one device however many ask for it, and one core needs no second lane.
-    fn narrow_lanes(&self, device: Device, model_bytes: usize, most: Option<u32>) -> usize {
+    fn narrow_lanes(&self, device: Device, model_bytes: usize, asked: Option<u32>) -> usize {
         // One of the sessions is the wide lane's.
-        let most = most.map_or(usize::MAX, |most| most.saturating_sub(1) as usize);
+        let most = asked.map_or(usize::MAX, |most| most.saturating_sub(1) as usize);
         let cores = self.runtime.cores();
         if device != Device::Cpu || cores < 2 {
             return 0;
         }
         match cores.min(NARROW_BYTES / model_bytes.max(1)).min(most) {
-            // One narrow lane beside the wide one would serve less than the wide one alone.
-            0 | 1 => 0,
+            // One narrow lane beside the wide one would serve less than the wide one alone; but two may be asked for.
+            1 if asked.is_none() => 0,
             lanes => lanes,
         }
     }

@@ -36,6 +36,11 @@ impl Devices {
         for gpu in &machine.gpus {
             tracing::info!(gpu = %gpu, "found");
         }
+        if let Err(reason) = machine.can_run_cuda()
+            && (machine.jetson.is_some() || !machine.gpus.is_empty())
+        {
+            tracing::warn!(reason, "models run on the CPU");
+        }
         // CUDA's libraries may lie beside ONNX Runtime's, where the loader does not look by itself.
         let beside = core.parent().map(Path::to_owned);
         let folders = library_folders(sysroot).into_iter().chain(beside).collect();
@@ -106,7 +111,15 @@ impl Choices {
             (None, None, Some(instances)) => self.of_instances(instances)?,
             _ => self.of_container()?,
         };
-        let mut placing = Placing::from(self.plan(&resolved)?);
+        let is_own = instances.is_some() && self.own.list.is_none() && !self.own.models.contains_key(name);
+        let plan = self.plan(&resolved).map_err(|error| match is_own {
+            true => Error::new(
+                error.kind(),
+                format!("{error}; model {name:?} asks for it in its config.pbtxt, which --device overrules"),
+            ),
+            false => error,
+        });
+        let mut placing = Placing::from(plan?);
         // TensorRT has no limit of its own but this one: weights and what flows between layers come on top.
         let limit = self.own.gpu_memory.or(self.host.gpu_memory);
         (placing.cuda.memory_limit, placing.tensorrt.workspace) = (limit, limit);

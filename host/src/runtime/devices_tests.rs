@@ -137,6 +137,7 @@ fn instance_groups_mean_what_triton_means() {
     assert_eq!(placed(&none, None, group(Kind::Auto, None), machine(0, false)).unwrap(), "cpu");
     let refused = placed(&none, None, group(Kind::Gpu, None), machine(0, false)).unwrap_err();
     assert!(refused.starts_with("the required device cannot be used: cuda: no NVIDIA GPU"), "{refused}");
+    assert!(refused.ends_with("model \"eyes\" asks for it in its config.pbtxt, which --device overrules"), "{refused}");
     // Whoever starts the container knows the machine.
     assert_eq!(placed(&wish("cuda:1", false), None, group(Kind::Cpu, None), two()).unwrap(), "cuda:1,cpu");
     assert_eq!(placed(&none, some(&["1"]), group(Kind::Gpu, Some(0)), two()).unwrap(), "cuda:1");
