@@ -21,11 +21,11 @@ use super::ticket::{Reply, Run, Ticket, ended};
 use super::work::{Entries, Entry, input_refs, run_timed};
 use crate::error::Result;
 use crate::model::convert::InputRef;
-use crate::model::lanes::Claim;
+use crate::model::lanes::{Claim, Lanes};
 use crate::model::session::{ModelSession, Stop};
 use crate::model::signature;
 use crate::model::watchdog::{self, Reason};
-use crate::model::{Counters, Device, LoadedModel, ModelStore, OnnxRuntime, Placing};
+use crate::model::{Counters, Device, EngineState, LoadedModel, ModelStore, OnnxRuntime, Placing};
 
 /// A run that is expected to take less stays on the thread as it is. To tell tokio that a thread blocks
 /// makes it wake another one, which costs about as much as such a run.
@@ -64,16 +64,20 @@ impl Models {
     /// Load a model file under the name its container calls it. Equal files with equal options share their
     /// sessions and their queue. Takes as long as ONNX Runtime does: not for an asynchronous thread.
     pub fn load(&self, name: &str, path: &Path, options: ModelOptions) -> Result<Batcher> {
-        let queue_options = format!("max_batch={}", options.max_batch);
-        let model = self.store.load(name, path, &options.placing, &queue_options, |signature| {
-            let batchable = signature::is_batchable(signature);
-            if options.max_batch > 1 && !batchable {
-                tracing::warn!(model = name, "not batched: dimension 0 is not open in all inputs and outputs");
-            }
-            Entries::new(Policy { max_batch: if batchable { options.max_batch.max(1) } else { 1 } })
-        })?;
-        let (estimate, batching) =
-            model.lanes.with_queue(|entries| (entries.estimate().clone(), entries.is_batching()));
+        let max_batch = options.max_batch.max(1);
+        let queue_options = format!("max_batch={max_batch}");
+        let mut placing = options.placing;
+        placing.tensorrt.max_batch = max_batch;
+        let estimate: Arc<Estimate> = Arc::default();
+        let queue = move |signature: &Signature| {
+            let max_batch = if signature::is_batchable(signature) { max_batch } else { 1 };
+            Entries::new(Policy { max_batch }, estimate.clone())
+        };
+        let model = self.store.load(name, path, &placing, &queue_options, Arc::new(queue))?;
+        let (estimate, batching) = model.with_queue(|entries| (entries.estimate().clone(), entries.is_batching()));
+        if max_batch > 1 && !batching {
+            tracing::warn!(model = name, "not batched: dimension 0 is not open in all inputs and outputs");
+        }
         let served = Served { name: name.into(), model, estimate, batching, counters: Arc::default() };
         Ok(Batcher { served: Arc::new(served) })
     }
@@ -98,17 +102,23 @@ impl Batcher {
         &self.served.counters
     }
 
+    /// Where it runs now: another device than before once a TensorRT engine is ready.
     pub fn device(&self) -> Device {
         self.served.model.device()
     }
 
     /// What would have been preferred to [`Batcher::device`], each with the reason why it cannot be had.
-    pub fn fell_back(&self) -> &[String] {
+    pub fn fell_back(&self) -> Vec<String> {
         self.served.model.fell_back()
     }
 
+    /// How its TensorRT engine is doing; `None` for a model that is not to have one.
+    pub fn engine(&self) -> Option<EngineState> {
+        self.served.model.engine()
+    }
+
     /// Nodes per provider, by ONNX Runtime's own record; `None` where it keeps none.
-    pub fn placement(&self) -> Option<&[(String, usize)]> {
+    pub fn placement(&self) -> Option<Vec<(String, usize)>> {
         self.served.model.placement()
     }
 
@@ -119,7 +129,7 @@ impl Batcher {
 
     /// Sessions open now: 1, or 1 and one per core once requests have overlapped.
     pub fn sessions(&self) -> usize {
-        self.served.model.lanes.count()
+        self.served.model.sessions()
     }
 }
 
@@ -169,9 +179,11 @@ impl Served {
         let limits = Limits { deadline: request.deadline, cancel: None };
         let inputs = self.arrange(request.inputs)?;
         self.refuse_late(&limits)?;
+        let named = self.model.signature.inputs.iter().zip(&inputs);
+        let lanes = self.model.lanes(named.map(|(spec, input)| (&*spec.name, input.shape())));
         if may_block_here()
             && self.is_brief(&inputs)
-            && let Some(claim) = self.model.lanes.claim()
+            && let Some(claim) = lanes.claim()
         {
             return self.run_here(claim, &input_refs(&self.model.signature, &inputs), &limits);
         }
@@ -180,7 +192,7 @@ impl Served {
             // Whoever waited may have left.
             let _ = reply.send(answer);
         });
-        let _place = self.enqueue(inputs, &limits, reply)?;
+        let _place = self.enqueue(&lanes, inputs, &limits, reply)?;
         answer.await.unwrap_or_else(|_| Err(self.lost()))
     }
 
@@ -204,7 +216,8 @@ impl Served {
         let order = signature::check(&self.name, &self.model.signature, &refs)?;
         self.refuse_late(limits)?;
         let refs: Vec<InputRef<'_>> = order.into_iter().filter_map(|position| refs.get(position)).copied().collect();
-        if let Some(claim) = self.model.lanes.claim() {
+        let lanes = self.model.lanes(refs.iter().map(|input| (input.name, input.shape)));
+        if let Some(claim) = lanes.claim() {
             return self.run_here(claim, &refs, limits);
         }
         // The one who owns this memory must not wait for a lane with it in its hands: copy.
@@ -213,7 +226,7 @@ impl Served {
         let reply: Reply = Box::new(move |answer| {
             let _ = reply.send(answer);
         });
-        let _place = self.enqueue(owned, limits, reply)?;
+        let _place = self.enqueue(&lanes, owned, limits, reply)?;
         // The watchdog answers at the deadline.
         in_place(true, || answer.recv()).unwrap_or_else(|_| Err(self.lost()))
     }
@@ -261,9 +274,15 @@ impl Served {
         }
     }
 
-    fn enqueue(self: &Arc<Self>, inputs: Vec<Tensor>, limits: &Limits, reply: Reply) -> Result<Place, InferError> {
+    fn enqueue(
+        self: &Arc<Self>,
+        lanes: &Arc<Lanes<ModelSession, Entries>>,
+        inputs: Vec<Tensor>,
+        limits: &Limits,
+        reply: Reply,
+    ) -> Result<Place, InferError> {
         let ticket = Ticket::queued(self.name.clone(), reply);
-        let place = Place { served: self.clone(), ticket: ticket.clone() };
+        let place = Place { served: self.clone(), lanes: lanes.clone(), ticket: ticket.clone() };
         let entry = Entry {
             rows: if self.batching { assemble::rows(&inputs) } else { None },
             inputs,
@@ -275,7 +294,7 @@ impl Served {
             _watch: watchdog::watch(limits.deadline, limits.cancel.clone(), ticket.clone()),
             ticket,
         };
-        match self.model.lanes.with_queue(|entries| entries.push(entry)) {
+        match lanes.with_queue(|entries| entries.push(entry)) {
             Ok(()) => Ok(place),
             Err(full) => {
                 let limit = full.limit;
@@ -298,6 +317,8 @@ impl Served {
 /// Somebody waits. Dropped before there is an answer, it takes the request out of the queue or stops its run.
 struct Place {
     served: Arc<Served>,
+    /// Kept until the answer is there: the model may have others by then.
+    lanes: Arc<Lanes<ModelSession, Entries>>,
     ticket: Arc<Ticket>,
 }
 
@@ -309,7 +330,7 @@ impl Drop for Place {
             let _ = self.served.count(Err(ended(&self.served.name, Reason::Cancelled)));
         }
         if left || self.ticket.reason().is_some() {
-            self.served.model.lanes.with_queue(|entries| entries.sweep(Instant::now()));
+            self.lanes.with_queue(|entries| entries.sweep(Instant::now()));
         }
     }
 }

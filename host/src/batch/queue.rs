@@ -82,6 +82,12 @@ impl<T: Waiting> Queue<T> {
         Ok(())
     }
 
+    /// All that waits, oldest first.
+    pub fn drain(&mut self) -> impl Iterator<Item = T> {
+        self.elements = 0;
+        self.entries.drain(..)
+    }
+
     /// Drop what need not run any more.
     pub fn sweep(&mut self, now: Instant) {
         let dropped = &mut self.dropped;

@@ -369,7 +369,8 @@ fn a_preferred_device_that_refuses_is_left_with_its_reason() {
     let options = ModelOptions { placing: plan.into(), ..ModelOptions::default() };
     let model = models().load("identity", &fixture::model("identity"), options).unwrap();
     assert_eq!(model.device(), Device::Cpu);
-    let [reason] = model.fell_back() else { panic!("{:?}", model.fell_back()) };
+    let fell_back = model.fell_back();
+    let [reason] = fell_back.as_slice() else { panic!("{:?}", model.fell_back()) };
     assert!(reason.starts_with("cuda:99: model \"identity\" is to run on cuda:99"), "{reason}");
 }
 

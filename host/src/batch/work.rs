@@ -78,8 +78,9 @@ pub struct Entries {
 }
 
 impl Entries {
-    pub fn new(policy: Policy) -> Self {
-        Entries { queue: Queue::new(policy), estimate: Arc::default() }
+    /// All queues of a model share one `estimate`.
+    pub fn new(policy: Policy, estimate: Arc<Estimate>) -> Self {
+        Entries { queue: Queue::new(policy), estimate }
     }
 
     pub fn estimate(&self) -> &Arc<Estimate> {
@@ -110,6 +111,13 @@ impl Backlog<ModelSession> for Entries {
     fn next(&mut self, now: Instant) -> Option<Batch> {
         let entries = self.queue.take(now, self.estimate.per_element());
         (!entries.is_empty()).then(|| Batch { entries, estimate: self.estimate.clone(), taken: now })
+    }
+
+    fn refuse(&mut self, reason: &str) {
+        for entry in self.queue.drain() {
+            let message = format!("model {:?} cannot take inputs of these shapes: {reason}", entry.model);
+            entry.ticket.answer(Err(InferError::new(InferErrorKind::Unavailable, message)));
+        }
     }
 }
 

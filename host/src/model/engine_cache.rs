@@ -1,10 +1,10 @@
 //! The cache of TensorRT's engines, under a key of our own: ONNX Runtime's names the graph but not the weights, so that
-//! a retrained model would get the old engine. Engines take minutes to build, so they can be carried to another machine
-//! of the same kind; they fit no other, which is why an archive says what it is for.
+//! a retrained model would get the old engine. A key is a folder; what readers see in it was complete before it got its
+//! name. Carrying engines elsewhere is [`super::engine_archive`]'s, when to build them [`super::engines`]'.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -16,12 +16,20 @@ use crate::error::{Error, ErrorKind, Result};
 /// The folder in the cache that is TensorRT's.
 const FOLDER: &str = "tensorrt";
 const LOCK: &str = ".lock";
-/// The first entry of an archive; its content is the key.
-const KEY_ENTRY: &str = "wharf-engine-key";
+/// In a key's folder: the engine, with what ONNX Runtime keeps beside it.
+const ENGINE: &str = "engine";
+/// In a key's folder: what is not an engine yet. Whoever holds the lock may remove it.
+const UNFINISHED: &str = ".unfinished";
+/// In TensorRT's folder: measured kernel timings, by GPU and TensorRT.
+const TIMINGS: &str = "timings";
 
 /// Everything an engine depends on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EngineKey(String);
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EngineKey {
+    text: String,
+    /// The hash of the archive it came in with an image.
+    archive: Option<String>,
+}
 
 /// The versions an engine was made with, as the libraries tell them, e.g. `10.13.2`, `13.0`, `1.31.1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,18 +52,41 @@ impl EngineKey {
         for byte in hash.finalize().iter().take(8) {
             let _ = write!(options, "{byte:02x}");
         }
-        Some(EngineKey(format!(
+        let text = format!(
             "{}/{}-sm{major}{minor}/trt{}-cuda{}/ort{}/{options}",
             plain(sha256),
             plain(&gpu.name),
             plain(&versions.tensorrt),
             plain(&versions.cuda),
             plain(&versions.onnxruntime)
-        )))
+        );
+        Some(EngineKey { text, archive: None })
+    }
+
+    /// A key as an archive has it. `None` for a text that is no key.
+    pub fn parse(text: &str) -> Option<EngineKey> {
+        let parts: Vec<&str> = text.split('/').collect();
+        let sound = parts.len() == 5 && parts.iter().all(|part| plain(part) == **part);
+        sound.then(|| EngineKey { text: text.to_owned(), archive: None })
+    }
+
+    /// The same for an engine that an image brought: only who brings the same archive gets it, so that no image can
+    /// slip another one's models an engine.
+    #[must_use]
+    pub fn of_archive(&self, sha256: &str) -> EngineKey {
+        EngineKey { archive: Some(plain(sha256)), ..self.clone() }
     }
 
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    fn folder(&self, cache: &Path) -> PathBuf {
+        let folder = cache.join(FOLDER).join(&self.text);
+        match &self.archive {
+            Some(sha256) => folder.join(format!("of-{sha256}")),
+            None => folder,
+        }
     }
 }
 
@@ -67,7 +98,51 @@ fn plain(text: &str) -> String {
     if part.is_empty() { "unknown".into() } else { part.to_owned() }
 }
 
-/// The folder of one key, for one writer at a time. Others wait; the lock goes with the value, or with the process.
+/// The engine's folder, for readers: it has its name only when it is complete. `None` where there is no engine.
+pub fn find(cache: &Path, key: &EngineKey) -> Option<PathBuf> {
+    complete(&key.folder(cache))
+}
+
+fn complete(folder: &Path) -> Option<PathBuf> {
+    let engine = folder.join(ENGINE);
+    let is_engine = |path: PathBuf| path.extension().is_some_and(|end| end == "engine");
+    let found = fs::read_dir(&engine).ok()?.flatten().any(|entry| is_engine(entry.path()));
+    found.then_some(engine)
+}
+
+/// An engine in the cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub key: EngineKey,
+    /// Of all its files.
+    pub bytes: u64,
+}
+
+/// All that were built here or imported, by key; those that images brought are theirs.
+pub fn list(cache: &Path) -> Vec<Kept> {
+    let mut found = vec![(cache.join(FOLDER), String::new())];
+    for _ in 0..5 {
+        let below = found.iter().flat_map(|(folder, text)| {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            entries.map(move |entry| {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                (entry.path(), if text.is_empty() { name } else { format!("{text}/{name}") })
+            })
+        });
+        found = below.collect();
+    }
+    let kept = |(folder, text): (PathBuf, String)| {
+        let (key, engine) = (EngineKey::parse(&text)?, complete(&folder)?);
+        let files = fs::read_dir(engine).into_iter().flatten().flatten();
+        let bytes = files.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum();
+        Some(Kept { key, bytes })
+    };
+    let mut kept: Vec<Kept> = found.into_iter().filter_map(kept).collect();
+    kept.sort_by(|a, b| a.key.text.cmp(&b.key.text));
+    kept
+}
+
+/// The folder of one key, for one writer at a time. The lock goes with the value, or with the process.
 #[derive(Debug)]
 pub struct EngineFolder {
     path: PathBuf,
@@ -83,126 +158,157 @@ impl EngineFolder {
     ///
     /// [`ErrorKind::Io`] where the folder is not writable.
     pub fn open(cache: &Path, key: &EngineKey) -> Result<EngineFolder> {
-        let (path, lock) = EngineFolder::prepare(cache, key)?;
-        lock.lock().map_err(|error| unusable(&path, error))?;
-        EngineFolder::locked(path, key, lock)
+        let path = key.folder(cache);
+        let lock = locked(&path, true)?;
+        lock.map(|lock| EngineFolder { path: path.clone(), key: key.clone(), _lock: lock })
+            .ok_or_else(|| unusable(&path, io::ErrorKind::WouldBlock.into()))
     }
 
     /// As [`EngineFolder::open`], but `None` where somebody writes.
     pub fn try_open(cache: &Path, key: &EngineKey) -> Result<Option<EngineFolder>> {
-        let (path, lock) = EngineFolder::prepare(cache, key)?;
-        match lock.try_lock() {
-            Ok(()) => EngineFolder::locked(path, key, lock).map(Some),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(unusable(&path, error)),
-        }
+        let path = key.folder(cache);
+        Ok(locked(&path, false)?.map(|lock| EngineFolder { path, key: key.clone(), _lock: lock }))
     }
 
-    fn prepare(cache: &Path, key: &EngineKey) -> Result<(PathBuf, File)> {
-        let path = cache.join(FOLDER).join(key.as_str());
-        fs::create_dir_all(&path).map_err(|error| unusable(&path, error))?;
-        let lock = File::options().create(true).append(true).open(path.join(LOCK));
-        let lock = lock.map_err(|error| unusable(&path, error))?;
-        Ok((path, lock))
+    pub fn key(&self) -> &EngineKey {
+        &self.key
     }
 
-    fn locked(path: PathBuf, key: &EngineKey, lock: File) -> Result<EngineFolder> {
-        Ok(EngineFolder { path, key: key.clone(), _lock: lock })
+    /// As [`find`].
+    pub fn engine(&self) -> Option<PathBuf> {
+        complete(&self.path)
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Whether there is an engine, so that a session opens in seconds.
-    pub fn holds_an_engine(&self) -> bool {
-        self.files().is_ok_and(|files| files.iter().any(|path| path.extension().is_some_and(|end| end == "engine")))
-    }
-
-    /// All but our own lock, sorted.
-    fn files(&self) -> io::Result<Vec<PathBuf>> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let entry = entry?;
-            let hidden = entry.file_name().to_string_lossy().starts_with('.');
-            if entry.file_type()?.is_file() && !hidden {
-                files.push(entry.path());
-            }
-        }
-        files.sort();
-        Ok(files)
-    }
-
-    /// Write the engine and what belongs to it as a tar, which [`EngineFolder::import`] reads.
-    pub fn export(&self, to: impl Write) -> Result<()> {
-        let failed = |error: io::Error| {
-            Error::new(ErrorKind::Io, format!("cannot export the engine {}", self.key.as_str())).because(error)
+    /// An empty folder to build or unpack in. What a process that was killed left there is gone.
+    pub fn begin(&self) -> Result<Unfinished> {
+        let path = self.path.join(UNFINISHED);
+        let made = match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => fs::create_dir(&path),
         };
-        let mut archive = tar::Builder::new(to);
-        let key = self.key.as_str().as_bytes();
-        let mut header = tar::Header::new_gnu();
-        header.set_size(key.len() as u64);
-        header.set_mode(0o644);
-        archive.append_data(&mut header, KEY_ENTRY, key).map_err(failed)?;
-        for path in self.files().map_err(failed)? {
-            let Some(name) = path.file_name() else { continue };
-            archive.append_path_with_name(&path, name).map_err(failed)?;
-        }
-        archive.into_inner().and_then(|mut to| to.flush()).map_err(failed)
+        made.map_err(|error| unusable(&path, error))?;
+        Ok(Unfinished { path })
     }
 
-    /// Take an exported engine in. Nothing is changed by an archive that is refused.
+    /// What was begun is the engine now, in place of one that was there.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidArgument`] for an archive of another key (both are named), of none, or with entries other
-    /// than plain files.
-    pub fn import(&self, from: impl Read) -> Result<()> {
-        let broken = |error: io::Error| Error::invalid("cannot read the archive of an engine").because(error);
-        let mut archive = tar::Archive::new(from);
-        let mut entries = archive.entries().map_err(broken)?;
-        let mut first = entries.next().transpose().map_err(broken)?;
-        let mut key = String::new();
-        if let Some(entry) = first.as_mut().filter(|entry| entry.path_bytes().as_ref() == KEY_ENTRY.as_bytes()) {
-            entry.take(4096).read_to_string(&mut key).map_err(broken)?;
-        } else {
-            return Err(Error::invalid("this is no exported engine: its key is missing"));
+    /// [`ErrorKind::Failed`] where there is no engine in it: TensorRT took none of the model's nodes.
+    pub fn publish(&self, unfinished: Unfinished) -> Result<PathBuf> {
+        let failed = |error| unusable(&self.path, error);
+        let files = files(&unfinished.path).map_err(failed)?;
+        if !files.iter().any(|path| path.extension().is_some_and(|end| end == "engine")) {
+            return Err(Error::new(ErrorKind::Failed, "TensorRT takes none of the model's nodes"));
         }
-        if key != self.key.as_str() {
-            let wanted = self.key.as_str();
-            return Err(Error::invalid(format!("this engine is for {key}, and {wanted} is needed: build it here")));
+        for path in files {
+            File::open(path).and_then(|file| file.sync_all()).map_err(failed)?;
         }
-        // Complete before the first is moved to its place.
-        let incoming = self.path.join(".incoming");
-        let outcome = self.unpack(entries, &incoming);
-        let _ = fs::remove_dir_all(&incoming);
-        outcome
+        self.discard()?;
+        let engine = self.path.join(ENGINE);
+        fs::rename(&unfinished.path, &engine).map_err(failed)?;
+        Ok(engine)
     }
 
-    fn unpack<R: Read>(&self, entries: tar::Entries<'_, R>, incoming: &Path) -> Result<()> {
-        let failed = |error: io::Error| unusable(&self.path, error);
-        let _ = fs::remove_dir_all(incoming);
-        fs::create_dir(incoming).map_err(failed)?;
-        let mut names = Vec::new();
-        for entry in entries {
-            let mut entry = entry.map_err(failed)?;
-            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-            if !entry.header().entry_type().is_file() || name.contains('/') || name.starts_with('.') {
-                return Err(Error::invalid(format!("{name:?} does not belong into the archive of an engine")));
-            }
-            let mut file = File::create_new(incoming.join(&name)).map_err(failed)?;
-            io::copy(&mut entry, &mut file).map_err(failed)?;
-            file.sync_all().map_err(failed)?;
-            names.push(name);
+    /// Remove the engine: it was found spoilt.
+    pub fn discard(&self) -> Result<()> {
+        match fs::remove_dir_all(self.path.join(ENGINE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unusable(&self.path, error)),
+            _ => Ok(()),
         }
-        for name in names {
-            fs::rename(incoming.join(&name), self.path.join(&name)).map_err(failed)?;
-        }
-        Ok(())
     }
 }
 
-fn unusable(path: &Path, error: io::Error) -> Error {
+/// Where an engine is made. Removed with the value, unless it was published.
+#[derive(Debug)]
+pub struct Unfinished {
+    path: PathBuf,
+}
+
+impl Unfinished {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// The timings of one GPU and TensorRT, for one builder at a time: of all processes, so that two do not measure each
+/// other's load. They are written where the engine is, and kept when it is published: a killed build spoils none.
+#[derive(Debug)]
+pub struct Timings {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Timings {
+    /// Waits while another builds for this kind of GPU.
+    pub fn open(cache: &Path, gpu: &NvidiaGpu, versions: &Versions) -> Result<Timings> {
+        let name = format!("{}-{}-trt{}", gpu.index, plain(&gpu.name), plain(&versions.tensorrt));
+        let path = cache.join(FOLDER).join(TIMINGS).join(name);
+        let lock = locked(&path, true)?.ok_or_else(|| unusable(&path, io::ErrorKind::WouldBlock.into()))?;
+        Ok(Timings { path, _lock: lock })
+    }
+
+    /// A copy of what was measured so far, in a new folder inside `unfinished`.
+    pub fn lend(&self, unfinished: &Unfinished) -> Result<PathBuf> {
+        let lent = unfinished.path.join(".timings");
+        fs::create_dir(&lent).and_then(|()| copy(&self.path, &lent)).map_err(|error| unusable(&lent, error))?;
+        Ok(lent)
+    }
+
+    /// Keep what is in the lent folder now, and take it out of the way.
+    pub fn keep(&self, lent: &Path) -> Result<()> {
+        let failed = |error| unusable(&self.path, error);
+        for path in files(lent).map_err(failed)? {
+            if let Some(name) = path.file_name() {
+                fs::rename(&path, self.path.join(name)).map_err(failed)?;
+            }
+        }
+        fs::remove_dir_all(lent).map_err(failed)
+    }
+}
+
+/// The lock in a folder, which is made; `None` where somebody else has it and we do not wait.
+fn locked(path: &Path, wait: bool) -> Result<Option<File>> {
+    let failed = |error| unusable(path, error);
+    fs::create_dir_all(path).map_err(failed)?;
+    let lock = File::options().create(true).append(true).open(path.join(LOCK)).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) if wait => lock.lock().map(|()| Some(lock)).map_err(failed),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// The plain files in a folder that are not hidden, sorted.
+pub(super) fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() && !entry.file_name().to_string_lossy().starts_with('.') {
+            files.push(entry.path());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    for path in files(from)? {
+        if let Some(name) = path.file_name() {
+            fs::copy(&path, to.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn unusable(path: &Path, error: io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("the engine cache {} cannot be written", path.display())).because(error)
 }
 
@@ -235,13 +341,24 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_read_back_and_nothing_else_is() {
+        let key = key("ab12", &TensorRtOptions::default());
+        assert_eq!(EngineKey::parse(key.as_str()), Some(key));
+        for text in ["", "a/b/c/d", "a/b/c/d/../e", "a/b/../d/e", "/a/b/c/d", "a/b/c/d/.e"] {
+            assert_eq!(EngineKey::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
     fn a_folder_has_one_writer() {
         let (cache, key) = (tempfile::tempdir().unwrap(), key("ab", &TensorRtOptions::default()));
         let first = EngineFolder::open(cache.path(), &key).unwrap();
         assert!(EngineFolder::try_open(cache.path(), &key).unwrap().is_none());
-        assert!(!first.holds_an_engine());
         drop(first);
         assert!(EngineFolder::try_open(cache.path(), &key).unwrap().is_some());
+        // An engine that an image brought is another's.
+        let _own = EngineFolder::open(cache.path(), &key).unwrap();
+        assert!(EngineFolder::try_open(cache.path(), &key.of_archive("cd")).unwrap().is_some());
         let file = cache.path().join("file");
         fs::write(&file, "").unwrap();
         let error = EngineFolder::open(&file, &key).unwrap_err();
@@ -249,50 +366,57 @@ mod tests {
     }
 
     #[test]
-    fn engines_travel_to_their_own_key_only() {
-        let (cache, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let key_ = key("ab", &TensorRtOptions::default());
-        let folder = EngineFolder::open(cache.path(), &key_).unwrap();
-        fs::write(folder.path().join("graph_sm87.engine"), "engine").unwrap();
-        fs::write(folder.path().join("graph_sm87.profile"), "profile").unwrap();
-        let mut archive = Vec::new();
-        folder.export(&mut archive).unwrap();
+    fn an_engine_is_seen_when_it_is_complete() {
+        let (cache, key) = (tempfile::tempdir().unwrap(), key("ab", &TensorRtOptions::default()));
+        assert_eq!(find(cache.path(), &key), None);
+        let folder = EngineFolder::open(cache.path(), &key).unwrap();
+        let killed = folder.begin().unwrap();
+        fs::write(killed.path().join("half.engine"), "half").unwrap();
+        assert_eq!((find(cache.path(), &key), list(cache.path())), (None, vec![]));
+        std::mem::forget(killed);
 
-        let target = EngineFolder::open(other.path(), &key_).unwrap();
-        target.import(&archive[..]).unwrap();
-        assert!(target.holds_an_engine());
-        assert_eq!(fs::read_to_string(target.path().join("graph_sm87.profile")).unwrap(), "profile");
+        let whole = folder.begin().unwrap();
+        assert_eq!(files(whole.path()).unwrap(), [] as [PathBuf; 0], "nothing is left of the build that was killed");
+        fs::write(whole.path().join("whole.engine"), "whole").unwrap();
+        let engine = folder.publish(whole).unwrap();
+        assert_eq!(find(cache.path(), &key), Some(engine.clone()));
+        assert_eq!(list(cache.path()), [Kept { key: key.clone(), bytes: 5 }]);
+        assert_eq!(find(cache.path(), &key.of_archive("cd")), None);
 
-        let wrong = key("cd", &TensorRtOptions::default());
-        let refusing = EngineFolder::open(other.path(), &wrong).unwrap();
-        let error = refusing.import(&archive[..]).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            format!("this engine is for {}, and {} is needed: build it here", key_.as_str(), wrong.as_str())
-        );
-        assert!(!refusing.holds_an_engine());
+        // A newer one takes its place as a whole.
+        let newer = folder.begin().unwrap();
+        fs::write(newer.path().join("newer.engine"), "newer").unwrap();
+        folder.publish(newer).unwrap();
+        assert_eq!(files(&engine).unwrap(), [engine.join("newer.engine")]);
+        folder.discard().unwrap();
+        assert_eq!(folder.engine(), None);
     }
 
     #[test]
-    fn archives_of_other_things_are_refused() {
-        let cache = tempfile::tempdir().unwrap();
-        let key = key("ab", &TensorRtOptions::default());
+    fn a_build_that_makes_no_engine_leaves_nothing() {
+        let (cache, key) = (tempfile::tempdir().unwrap(), key("ab", &TensorRtOptions::default()));
         let folder = EngineFolder::open(cache.path(), &key).unwrap();
-        let mut archive = tar::Builder::new(Vec::new());
-        let append = |archive: &mut tar::Builder<Vec<u8>>, name: &str, text: &str| {
-            let mut header = tar::Header::new_gnu();
-            header.set_size(text.len() as u64);
-            header.set_mode(0o644);
-            archive.append_data(&mut header, name, text.as_bytes()).unwrap();
-        };
-        append(&mut archive, "other", "x");
-        let error = folder.import(&archive.into_inner().unwrap()[..]).unwrap_err().to_string();
-        assert_eq!(error, "this is no exported engine: its key is missing");
-        let mut archive = tar::Builder::new(Vec::new());
-        append(&mut archive, KEY_ENTRY, key.as_str());
-        append(&mut archive, "sub/evil.engine", "x");
-        let error = folder.import(&archive.into_inner().unwrap()[..]).unwrap_err().to_string();
-        assert_eq!(error, "\"sub/evil.engine\" does not belong into the archive of an engine");
-        assert!(!folder.holds_an_engine());
+        let nothing = folder.begin().unwrap();
+        let path = nothing.path().to_owned();
+        let error = folder.publish(nothing).unwrap_err();
+        assert_eq!(error.to_string(), "TensorRT takes none of the model's nodes");
+        assert!(!path.exists() && folder.engine().is_none());
+    }
+
+    #[test]
+    fn timings_are_kept_from_one_build_to_the_next() {
+        let (cache, key) = (tempfile::tempdir().unwrap(), key("ab", &TensorRtOptions::default()));
+        let versions = Versions { tensorrt: "10.3.0".into(), cuda: "12.6".into(), onnxruntime: "1.31.1".into() };
+        let timings = Timings::open(cache.path(), &NvidiaGpu::default(), &versions).unwrap();
+        let folder = EngineFolder::open(cache.path(), &key).unwrap();
+        for before in [&[][..], b"first"] {
+            let unfinished = folder.begin().unwrap();
+            let lent = timings.lend(&unfinished).unwrap();
+            let file = lent.join("sm87.timing");
+            assert_eq!(fs::read(&file).unwrap_or_default(), before);
+            fs::write(&file, "first").unwrap();
+            timings.keep(&lent).unwrap();
+            assert!(!lent.exists());
+        }
     }
 }

@@ -26,6 +26,9 @@ pub trait Backlog<S>: Send + 'static {
 
     /// What to run next, if anything is still worth running.
     fn next(&mut self, now: Instant) -> Option<Self::Work>;
+
+    /// No session will ever be had: whoever waits is told why.
+    fn refuse(&mut self, reason: &str);
 }
 
 /// One run.
@@ -55,6 +58,8 @@ struct State<S, Q> {
     busy: usize,
     queue: Q,
     growth: Growth,
+    /// Why there is no session and will be none.
+    refused: Option<String>,
     closed: bool,
 }
 
@@ -129,6 +134,16 @@ impl<S, Q> State<S, Q> {
         }
     }
 
+    fn tell_refused(&mut self)
+    where
+        S: Send + 'static,
+        Q: Backlog<S>,
+    {
+        if let Some(reason) = &self.refused {
+            self.queue.refuse(reason);
+        }
+    }
+
     /// Whether a lane's thread may go on with the queue. The wide lane leaves it to the narrow ones: running
     /// beside them it would only take their cores.
     fn may_go_on(&self, index: usize) -> bool {
@@ -141,8 +156,27 @@ impl<S: Send + 'static, Q: Backlog<S>> Lanes<S, Q> {
     pub fn new(wide: S, queue: Q, narrow_wanted: usize, open_narrow: OpenNarrow<S>) -> Self {
         let growth = if narrow_wanted == 0 { Growth::Over } else { Growth::NotYet };
         let lanes = vec![Lane { slot: Slot::Idle(wide), thread: None }];
-        let state = Mutex::new(State { lanes, busy: 0, queue, growth, closed: false });
+        let state = Mutex::new(State { lanes, busy: 0, queue, growth, refused: None, closed: false });
         Lanes { shared: Arc::new(Shared { state, narrow_wanted, open_narrow }) }
+    }
+
+    /// One lane, whose session a thread of its own opens now: what comes waits in the queue. Where it cannot be opened,
+    /// for which the error is the reason, what waits is refused, and all that comes later.
+    pub fn opening(queue: Q, open: impl FnOnce() -> Result<S, String> + Send + 'static) -> Self {
+        let lanes = vec![Lane { slot: Slot::Away, thread: None }];
+        let state = State { lanes, busy: 1, queue, growth: Growth::Over, refused: None, closed: false };
+        let shared = Arc::new(Shared { state: Mutex::new(state), narrow_wanted: 0, open_narrow: Box::new(|| None) });
+        let opening = shared.clone();
+        let spawned = thread::Builder::new().name("lane-open".into()).spawn(move || opening.opened(open()));
+        if let Err(error) = spawned {
+            shared.opened(Err(format!("cannot start a thread: {error}")));
+        }
+        Lanes { shared }
+    }
+
+    /// Whether there is no session and will be none.
+    pub fn is_refused(&self) -> bool {
+        self.shared.lock().refused.is_some()
     }
 
     /// A lane for the calling thread, if one is free and nobody waits.
@@ -163,6 +197,7 @@ impl<S: Send + 'static, Q: Backlog<S>> Lanes<S, Q> {
         self.shared.grow_if_overlapping(&mut state);
         let result = change(&mut state.queue);
         self.shared.dispatch(&mut state);
+        state.tell_refused();
         result
     }
 
@@ -209,6 +244,21 @@ impl<S: Send + 'static, Q: Backlog<S>> Drop for Claim<'_, S, Q> {
 impl<S: Send + 'static, Q: Backlog<S>> Shared<S, Q> {
     fn lock(&self) -> MutexGuard<'_, State<S, Q>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The session of lanes that began without one.
+    fn opened(self: &Arc<Self>, session: Result<S, String>) {
+        let mut state = self.lock();
+        match session {
+            Ok(session) => {
+                state.put_idle(WIDE, session);
+                self.dispatch(&mut state);
+            }
+            Err(reason) => {
+                state.refused = Some(reason);
+                state.tell_refused();
+            }
+        }
     }
 
     /// If something waits and a lane is free for it, hand that lane to its own thread.

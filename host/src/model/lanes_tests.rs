@@ -21,6 +21,10 @@ impl Backlog<u32> for Fifo {
     fn next(&mut self, _: Instant) -> Option<Job> {
         self.0.pop_front()
     }
+
+    fn refuse(&mut self, _: &str) {
+        self.0.clear();
+    }
 }
 
 impl Work<u32> for Job {
@@ -134,4 +138,30 @@ fn threads_end_with_the_lanes() {
     let shared = Arc::downgrade(&lanes.shared);
     drop(lanes);
     wait_until(|| shared.strong_count() == 0);
+}
+
+#[test]
+fn what_comes_while_the_session_opens_waits_for_it() {
+    let (open, opened) = mpsc::channel();
+    let lanes = Lanes::opening(Fifo::default(), move || opened.recv_timeout(PATIENCE).map_err(|e| e.to_string()));
+    let (answer, answers) = mpsc::channel();
+    assert!(lanes.claim().is_none());
+    push(&lanes, &answer);
+    assert!(answers.try_recv().is_err());
+    open.send(7).unwrap();
+    assert_eq!(answers.recv_timeout(PATIENCE), Ok(7));
+}
+
+#[test]
+fn a_session_that_does_not_open_refuses_all() {
+    let (open, opened) = mpsc::channel::<u32>();
+    let lanes = Lanes::opening(Fifo::default(), move || opened.recv_timeout(PATIENCE).map_err(|e| e.to_string()));
+    let (answer, answers) = mpsc::channel();
+    push(&lanes, &answer);
+    drop(open);
+    wait_until(|| lanes.is_refused());
+    push(&lanes, &answer);
+    drop(answer);
+    assert_eq!(answers.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
+    assert!(lanes.claim().is_none());
 }

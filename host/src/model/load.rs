@@ -1,27 +1,33 @@
-//! From a model's file to a session, and the cache of optimised models in between.
+//! From a model's file to a session, and the cache of optimised models in between: the real [`Opener`].
 //!
 //! ONNX Runtime spends most of a load on optimising the graph. The optimised graph is kept under
 //! `<cache>/models/`, so that the next start, and the narrow lanes of this one, skip that work. The cache is
 //! disposable: an entry that does not load is made anew.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use ort::logging::LogLevel;
 use ort::session::Session;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use sha2::{Digest, Sha256};
-use wharf_tensor::infer::Signature;
+use wharf_tensor::infer::{InferError, Signature, TensorSpec};
+use wharf_tensor::tensor::element_count;
 
-use super::device::Device;
+use super::convert::InputRef;
+use super::device::{Device, Gpu};
+use super::engine_cache::Versions;
 use super::environment::OnnxRuntime;
-use super::options::{CudaOptions, TensorRtOptions};
-use super::placement::{self, Placement};
-use super::seen::hashed;
-use super::session::ModelSession;
+use super::machine::Machine;
+use super::open::{Opened, Opener, Recipe, Target};
+use super::options::Profile;
+use super::placement;
+use super::seen::{hashed, hashed_file};
+use super::session::{ModelSession, Stop};
 use super::{register, signature};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -47,18 +53,10 @@ pub struct Source {
     pub external: bool,
 }
 
-/// All it takes to open sessions of one model. Keeps no bytes: they are read again for the narrow lanes.
-pub struct Recipe {
-    pub runtime: &'static OnnxRuntime,
-    /// As the one who asked calls it; for messages.
-    pub name: String,
-    pub path: PathBuf,
-    pub sha256: String,
-    pub device: Device,
-    pub cuda: CudaOptions,
-    pub tensorrt: TensorRtOptions,
-    /// Where the optimised model is or will be; `None` if this model is not cached.
-    pub optimised: Option<PathBuf>,
+/// Opens sessions with ONNX Runtime, on this machine.
+pub struct Onnx {
+    runtime: &'static OnnxRuntime,
+    machine: OnceLock<Machine>,
 }
 
 impl Source {
@@ -73,11 +71,58 @@ impl Source {
     }
 }
 
-/// Whether a tensor of this model lies in another file: such tensors carry an entry with the key `location`
-/// (protobuf: field 1, 8 bytes). Seeing it where it is none costs a cache entry, nothing else.
+impl Source {
+    /// A hash of all that the model computes with: of its file and, where its weights lie in others, of those and of all
+    /// their names, which ONNX Runtime's own cache goes by.
+    pub(super) fn weights(&self) -> Result<String> {
+        if !self.external {
+            return Ok(self.sha256.clone());
+        }
+        let mut all = format!("{}\n{:?}\n", self.sha256, self.path.file_name());
+        for name in external_files(&self.bytes) {
+            let path = self.path.with_file_name(&name);
+            let is_below = Path::new(&name).components().all(|part| matches!(part, Component::Normal(_)));
+            if !is_below || !path.is_file() {
+                return Err(Error::invalid(format!("its weights {name:?} are no file beside the model")));
+            }
+            let hash = hashed_file(&path).map_err(|error| {
+                Error::new(ErrorKind::Io, format!("cannot read the weights {}", path.display())).because(error)
+            })?;
+            let _ = writeln!(all, "{name:?} {hash}");
+        }
+        Ok(hashed(all.as_bytes()))
+    }
+
+    /// The file of a model that was loaded before.
+    pub(super) fn again(recipe: &Recipe) -> Result<Source> {
+        let source = Source::read(&recipe.name, &recipe.path)?;
+        if source.sha256 == recipe.sha256 {
+            return Ok(source);
+        }
+        let message = format!("model {:?}: {} has changed since it was loaded", recipe.name, recipe.path.display());
+        Err(Error::new(ErrorKind::Conflict, message))
+    }
+}
+
+/// The entry of a tensor that lies in another file: the key `location` (protobuf: field 1, 8 bytes).
+const LOCATION: &[u8] = b"\x0a\x08location";
+
+/// Whether a tensor of this model lies in another file. Seeing it where it is none costs a cache entry, nothing else.
 fn names_external_files(model: &[u8]) -> bool {
-    const KEY: &[u8] = b"\x0a\x08location";
-    model.windows(KEY.len()).any(|window| window == KEY)
+    model.windows(LOCATION.len()).any(|window| window == LOCATION)
+}
+
+/// The files that tensors lie in, each once: after the key comes its value (field 2, a length below 128, the name).
+/// A longer name is cut off, and then not found.
+fn external_files(model: &[u8]) -> BTreeSet<String> {
+    let starts = model.windows(LOCATION.len()).enumerate().filter(|(_, window)| *window == LOCATION);
+    let name = |at: usize| {
+        let (field, rest) = model.get(at + LOCATION.len()..)?.split_first()?;
+        let (length, rest) = rest.split_first()?;
+        (*field == 0x12).then_some(())?;
+        rest.get(..usize::from(*length)).map(|name| String::from_utf8_lossy(name).into_owned())
+    };
+    starts.filter_map(|(at, _)| name(at)).collect()
 }
 
 /// The name of a cache entry: everything that changes the optimised graph is in it.
@@ -105,52 +150,131 @@ pub fn cache_path(cache: &Path, source: &Source, runtime: &OnnxRuntime, device: 
     Some(cache.join("models").join(format!("{}-{version:.40}-{hash}.onnx", source.sha256)))
 }
 
-impl Recipe {
-    /// The first session of a model, from bytes already read, the signature all its sessions share, and which provider
-    /// got how many of its nodes.
-    pub fn open_wide(&self, source: &Source) -> Result<(ModelSession, Arc<Signature>, Option<Placement>)> {
-        let session = match self.open_optimised(Width::Wide) {
-            Some(session) => session,
-            None => self.open_original(source)?,
-        };
-        let signature = signature::read(&session).map_err(|reason| {
-            Error::invalid(format!("cannot serve model {:?} ({}): {reason}", self.name, self.path.display()))
-        })?;
-        let signature = Arc::new(signature);
-        let placement = match self.device {
-            Device::Cpu => self.optimised.as_deref().and_then(placement::of_the_cpu_alone),
-            _ => placement::read(self.runtime, &session),
-        };
-        Ok((ModelSession::new(session, signature.clone()), signature, placement))
+impl Onnx {
+    pub fn new(runtime: &'static OnnxRuntime) -> Onnx {
+        Onnx { runtime, machine: OnceLock::new() }
     }
 
-    /// One more session, for a narrow lane.
-    pub fn open_narrow(&self, signature: &Arc<Signature>) -> Result<ModelSession> {
-        let session = match self.open_optimised(Width::Narrow) {
+    pub fn runtime(&self) -> &'static OnnxRuntime {
+        self.runtime
+    }
+}
+
+impl Opener for Onnx {
+    type Session = ModelSession;
+
+    fn cores(&self) -> usize {
+        self.runtime.cores()
+    }
+
+    fn optimised(&self, cache: &Path, source: &Source, device: Device) -> Option<PathBuf> {
+        cache_path(cache, source, self.runtime, device)
+    }
+
+    fn open(&self, recipe: &Recipe, source: &Source) -> Result<Opened<ModelSession>> {
+        let opening = Opening { runtime: self.runtime, recipe };
+        let session = match opening.open_optimised(Width::Wide) {
             Some(session) => session,
-            None => {
-                let source = Source::read(&self.name, &self.path)?;
-                if source.sha256 != self.sha256 {
-                    let message =
-                        format!("model {:?}: {} has changed since it was loaded", self.name, self.path.display());
-                    return Err(Error::new(ErrorKind::Conflict, message));
-                }
-                self.open_as_is(&source, Width::Narrow)?
-            }
+            None => opening.open_original(source)?,
+        };
+        let signature = Arc::new(opening.signature(&session)?);
+        let placement = match recipe.device {
+            Device::Cpu => recipe.optimised.as_deref().and_then(placement::of_the_cpu_alone),
+            _ => placement::read(self.runtime, &session),
+        };
+        Ok(Opened { session: ModelSession::new(session, signature.clone()), signature, placement })
+    }
+
+    fn open_narrow(&self, recipe: &Recipe, signature: &Arc<Signature>) -> Result<ModelSession> {
+        let opening = Opening { runtime: self.runtime, recipe };
+        let session = match opening.open_optimised(Width::Narrow) {
+            Some(session) => session,
+            None => opening.open_as_is(&Source::again(recipe)?, Width::Narrow, GraphOptimizationLevel::All)?,
         };
         Ok(ModelSession::new(session, signature.clone()))
     }
 
+    fn signature(&self, recipe: &Recipe, source: &Source) -> Result<Signature> {
+        let recipe = Recipe { device: Device::Cpu, ..recipe.clone() };
+        let opening = Opening { runtime: self.runtime, recipe: &recipe };
+        opening.signature(&opening.open_as_is(source, Width::Narrow, GraphOptimizationLevel::Disable)?)
+    }
+
+    fn prove(
+        &self,
+        session: &mut ModelSession,
+        recipe: &Recipe,
+        signature: &Signature,
+        profile: Option<&Profile>,
+    ) -> Result<()> {
+        let failed = |error: InferError| {
+            Error::new(
+                ErrorKind::Failed,
+                format!("model {:?} opens on {} and does not run", recipe.name, recipe.device),
+            )
+            .because(error)
+        };
+        let zeros: Vec<_> = signature.inputs.iter().map(|input| zeros(input, profile)).collect();
+        let inputs: Vec<InputRef<'_>> = signature
+            .inputs
+            .iter()
+            .zip(&zeros)
+            .filter_map(|(input, zeros)| {
+                let (shape, data) = zeros.as_ref()?;
+                Some(InputRef { name: &input.name, dtype: input.dtype, shape, data })
+            })
+            .collect();
+        if inputs.len() != signature.inputs.len() {
+            return Ok(());
+        }
+        session.run(&recipe.name, &inputs, &Stop::new().map_err(failed)?).map(drop).map_err(failed)
+    }
+
+    fn target(&self, gpu: u32) -> Result<Target, String> {
+        let machine = self.machine.get_or_init(Machine::detect);
+        let gpu = machine.find(&Gpu::Index(gpu))?.clone();
+        let versions = Versions::of_libraries(self.runtime.library())?;
+        Ok(Target { gpu, versions })
+    }
+}
+
+/// Shape and bytes of an input of zeros; `None` for text, which has none, and for an open dimension without a profile.
+fn zeros(input: &TensorSpec, profile: Option<&Profile>) -> Option<(Vec<usize>, Vec<u8>)> {
+    let shape = match profile.and_then(|profile| profile.largest(&input.name)) {
+        Some(shape) => shape.to_vec(),
+        None => input.shape.iter().copied().collect::<Option<Vec<usize>>>()?,
+    };
+    let bytes = element_count(&shape).ok()?.checked_mul(input.dtype.size()?)?;
+    Some((shape, vec![0; bytes]))
+}
+
+/// One session being opened.
+struct Opening<'a> {
+    runtime: &'static OnnxRuntime,
+    recipe: &'a Recipe,
+}
+
+impl Opening<'_> {
+    fn signature(&self, session: &Session) -> Result<Signature> {
+        let Recipe { name, path, .. } = self.recipe;
+        signature::read(session)
+            .map_err(|reason| Error::invalid(format!("cannot serve model {name:?} ({}): {reason}", path.display())))
+    }
+
     /// Load the cached graph, if there is one. One that does not load is removed, to be made again.
     fn open_optimised(&self, width: Width) -> Option<Session> {
-        let path = self.optimised.as_deref().filter(|path| path.exists())?;
+        let path = self.recipe.optimised.as_deref().filter(|path| path.exists())?;
         let session = self
             .builder(width, GraphOptimizationLevel::Disable)
             .and_then(|mut builder| builder.commit_from_file(path).map_err(|error| self.refused(error, None)));
         match session {
             Ok(session) => Some(session),
             Err(error) => {
-                tracing::warn!(model = self.name, error = error.chain(), "cached model is unreadable, making it again");
+                tracing::warn!(
+                    model = self.recipe.name,
+                    error = error.chain(),
+                    "cached model is unreadable, making it again"
+                );
                 let _ = fs::remove_file(path);
                 None
             }
@@ -159,21 +283,23 @@ impl Recipe {
 
     /// Load the model itself, and leave its optimised form in the cache.
     fn open_original(&self, source: &Source) -> Result<Session> {
-        let Some(optimised) = &self.optimised else { return self.open_as_is(source, Width::Wide) };
+        let Some(optimised) = &self.recipe.optimised else {
+            return self.open_as_is(source, Width::Wide, GraphOptimizationLevel::All);
+        };
         self.open_and_keep(source, optimised).or_else(|reason| {
             // A cache that cannot be written must not keep a model from running; a model that cannot be
             // loaded fails again, with its own reason.
-            let session = self.open_as_is(source, Width::Wide)?;
-            tracing::warn!(model = self.name, error = reason.chain(), "cannot cache the optimised model");
+            let session = self.open_as_is(source, Width::Wide, GraphOptimizationLevel::All)?;
+            tracing::warn!(model = self.recipe.name, error = reason.chain(), "cannot cache the optimised model");
             Ok(session)
         })
     }
 
-    fn open_as_is(&self, source: &Source, width: Width) -> Result<Session> {
-        let mut builder = self.builder(width, GraphOptimizationLevel::All)?;
+    fn open_as_is(&self, source: &Source, width: Width, level: GraphOptimizationLevel) -> Result<Session> {
+        let mut builder = self.builder(width, level)?;
         // Weights in other files are found relative to the model's own path.
         let session = if source.external {
-            builder.commit_from_file(&self.path)
+            builder.commit_from_file(&self.recipe.path)
         } else {
             builder.commit_from_memory(&source.bytes)
         };
@@ -203,7 +329,7 @@ impl Recipe {
     }
 
     fn builder(&self, width: Width, level: GraphOptimizationLevel) -> Result<SessionBuilder> {
-        let providers = register::dispatches(self.device, &self.cuda, &self.tensorrt);
+        let providers = register::dispatches(self.recipe.device, &self.recipe.cuda, &self.recipe.tensorrt);
         let refused = |error: ort::Error<SessionBuilder>| self.refused(error.into(), None);
         let builder = Session::builder(&self.runtime.environment).map_err(|error| self.refused(error, None))?;
         let mut builder = builder.with_optimization_level(level).map_err(refused)?;
@@ -224,8 +350,8 @@ impl Recipe {
             let message = format!(
                 "model {:?} is to run on {}, which ONNX Runtime {} ({}) cannot use here; a GPU build of ONNX Runtime, its \
                  provider libraries beside it and the driver are needed, or choose --device cpu",
-                self.name,
-                self.device,
+                self.recipe.name,
+                self.recipe.device,
                 library.version,
                 library.path.display()
             );
@@ -236,7 +362,8 @@ impl Recipe {
     /// ONNX Runtime's refusal in terms of the file.
     fn refused(&self, error: ort::Error, source: Option<&Source>) -> Error {
         let hint = source.and_then(|source| hint(&source.bytes, error.message())).unwrap_or_default();
-        let message = format!("ONNX Runtime cannot load model {:?} ({}){hint}", self.name, self.path.display());
+        let message =
+            format!("ONNX Runtime cannot load model {:?} ({}){hint}", self.recipe.name, self.recipe.path.display());
         Error::invalid(message).because(error)
     }
 }

@@ -10,9 +10,12 @@
 //!   libraries load, and for which GPUs they are
 //! - [`plan`]: from the wish to the device, or to the reason why not; [`options`]: what the providers are told,
 //!   [`register`]: telling them
-//! - [`load`]: a file to a session; the cache of optimised models
+//! - [`open`]: the seam to whoever opens sessions; [`load`]: who really does, and the cache of optimised models
 //! - [`store`]: loaded models, shared by content; [`seen`]: files that need not be hashed again
-//! - [`placement`]: which provider got which nodes; [`engine_cache`]: TensorRT's engines under a key of our own
+//! - [`placement`]: which provider got which nodes
+//! - [`engines`]: TensorRT's engines: taken from the cache, or built while another device serves ([`engine_build`]);
+//!   [`routes`]: which sessions a request goes to; [`engine_cache`]: under a key of our own; [`engine_archive`]: carried
+//!   to other machines; [`versions`]: what they are bound to
 //! - [`lanes`]: who may use which session when
 //! - [`session`], [`convert`], [`signature`]: one run; tensors in and out; what a model takes and gives
 //! - [`watchdog`]: the one timer: deadlines and cancellation
@@ -23,22 +26,28 @@ pub mod counters;
 pub mod device;
 pub mod driver;
 mod elf;
+pub mod engine_archive;
+mod engine_build;
 pub mod engine_cache;
+mod engines;
 pub mod environment;
 pub mod fatbin;
 pub mod lanes;
 pub mod library;
 pub mod load;
 pub mod machine;
+pub mod open;
 pub mod options;
 pub mod placement;
 pub mod plan;
 pub mod preflight;
 mod register;
+pub mod routes;
 mod seen;
 pub mod session;
 pub mod signature;
 pub mod store;
+mod versions;
 pub mod watchdog;
 
 #[cfg(test)]
@@ -50,4 +59,5 @@ pub use environment::OnnxRuntime;
 pub use machine::Machine;
 pub use plan::{Placing, Plan};
 pub use preflight::Readiness;
+pub use routes::EngineState;
 pub use store::{LoadedModel, ModelStore};

@@ -102,6 +102,11 @@ impl Profile {
         Ok((!profile.inputs.is_empty()).then_some(profile))
     }
 
+    /// The largest shape of an input; `None` for one that is not in the profile.
+    pub fn largest(&self, input: &str) -> Option<&[usize]> {
+        self.inputs.iter().find(|(name, _)| name == input).map(|(_, [_, _, largest])| largest.as_slice())
+    }
+
     /// Whether an engine for this profile takes these shapes as it is. `shapes` by input name; what is not listed in
     /// the profile is of fixed shape.
     pub fn takes<'a>(&self, mut shapes: impl Iterator<Item = (&'a str, &'a [usize])>) -> bool {
@@ -135,6 +140,8 @@ pub struct TensorRtOptions {
     pub engine_cache: Option<PathBuf>,
     /// Where measured kernel timings are kept: engines of other models profit.
     pub timing_cache: Option<PathBuf>,
+    /// Requests of up to this many rows are the engine's; the profile follows from it and the model's signature.
+    pub max_batch: usize,
     pub profile: Option<Profile>,
     /// Bytes the builder may take. `None`: TensorRT's own limit, which is all.
     pub workspace: Option<u64>,

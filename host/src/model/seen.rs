@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -117,11 +118,27 @@ impl Look {
 
 /// In hexadecimal.
 pub(super) fn hashed(bytes: &[u8]) -> String {
-    let mut sha256 = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
-        let _ = write!(sha256, "{byte:02x}");
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+/// As [`hashed`], of a file that need not fit in memory.
+pub(super) fn hashed_file(path: &Path) -> std::io::Result<String> {
+    let mut file = fs::File::open(path)?;
+    let (mut sha256, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hexadecimal(&sha256.finalize())),
+            read => sha256.update(buffer.get(..read).unwrap_or_default()),
+        }
     }
-    sha256
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 #[cfg(test)]
