@@ -34,7 +34,7 @@ fn ends(ended: &Ended, code: i32, words: &[&str]) {
 
 #[test]
 fn help_is_as_it_was() {
-    for verb in ["", "serve", "health", "doctor", "componentize", "new", "completion"] {
+    for verb in ["", "serve", "health", "doctor", "engine", "componentize", "new", "completion"] {
         let arguments: Vec<&str> = [verb, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
         let ended = run(&mut wharf(&arguments));
         ends(&ended, 0, &[]);
@@ -107,6 +107,22 @@ fn doctor_is_content_where_the_main_job_can_run() {
         assert!(ended.stdout.contains(line), "{line:?} is not in:\n{}", ended.stdout);
     }
     assert!(ended.stdout.contains(library().file_name().unwrap().to_str().unwrap()), "{}", ended.stdout);
+}
+
+#[test]
+fn engines_are_listed_and_what_is_none_is_refused() {
+    let scratch = Scratch::new();
+    let ask = |words: &[&str]| run(wharf(words).arg("--data").arg(&scratch.0));
+    let ended = ask(&["engine", "ls"]);
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (Some(0), "MODEL     GPU       VERSIONS   OPTIONS   SIZE\n"),
+        "{ended:?}"
+    );
+    ends(&ask(&["engine", "export", "0a"]), 1, &["no engine of \"0a\" in ", "--device tensorrt"]);
+    let file = scratch.0.join("digits.engine");
+    fs::write(&file, "no archive").unwrap();
+    ends(&ask(&["engine", "import", file.to_str().unwrap()]), 2, &["engine"]);
 }
 
 #[test]

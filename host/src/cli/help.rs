@@ -9,7 +9,7 @@ const COMMON: &[&str] =
     &["run", "exec", "ps", "build", "compose", "pull", "push", "images", "login", "logout", "version", "info"];
 
 /// Wharf's own, which docker has not.
-pub const OWN: &[&str] = &["serve", "health", "new", "doctor", "componentize", "completion", "manual"];
+pub const OWN: &[&str] = &["serve", "health", "new", "doctor", "engine", "componentize", "completion", "manual"];
 
 /// The command line with its verbs in groups.
 pub fn command() -> Command {
@@ -25,8 +25,12 @@ fn groups(command: &Command) -> String {
     let named = |names: &[&str]| -> Vec<&Command> {
         names.iter().filter_map(|name| verbs.iter().find(|verb| verb.get_name() == *name).copied()).collect()
     };
-    let manages =
-        |verb: &&Command| verb.has_subcommands() && verb.get_name() != "help" && !COMMON.contains(&verb.get_name());
+    let manages = |verb: &&Command| {
+        verb.has_subcommands()
+            && verb.get_name() != "help"
+            && !COMMON.contains(&verb.get_name())
+            && !OWN.contains(&verb.get_name())
+    };
     let rest = |verb: &&Command| {
         !manages(verb)
             && !COMMON.contains(&verb.get_name())

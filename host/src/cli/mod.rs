@@ -1,7 +1,7 @@
 //! The command line: one file per verb or family of verbs, which turns what was typed into what it means. stdout is
 //! data, stderr is talk.
 //!
-//! Verbs that need no daemon: [`serve`], [`health`], [`doctor`], [`componentize`], [`new`], [`completion`], [`manual`]. All others
+//! Verbs that need no daemon: [`serve`], [`health`], [`doctor`], [`engine`], [`componentize`], [`new`], [`completion`], [`manual`]. All others
 //! ([`verbs`] lists them) are a client of the Docker Engine API, and know of the host only what that says:
 //!
 //! - [`client`], [`stream`], [`session`]: the connection, what comes over it, a person at a container
@@ -23,6 +23,7 @@ pub mod componentize;
 pub mod compose;
 pub mod copy;
 pub mod doctor;
+pub mod engine;
 pub mod environment;
 pub mod exit;
 pub mod health;
@@ -75,6 +76,8 @@ enum Verb {
     Remote(verbs::Remote),
     Health(health::Health),
     Doctor(doctor::Doctor),
+    #[command(subcommand)]
+    Engine(engine::Engine),
     Componentize(componentize::Componentize),
     New(new::New),
     Completion(completion::Completion),
@@ -95,6 +98,7 @@ pub fn main() -> ExitCode {
         Verb::Serve(verb) => verb.execute(),
         Verb::Health(verb) => verb.execute(),
         Verb::Doctor(verb) => verb.execute(),
+        Verb::Engine(verb) => verb.execute(),
         Verb::Componentize(verb) => verb.execute(),
         Verb::New(verb) => verb.execute(),
         Verb::Completion(verb) => verb.execute(),

@@ -74,7 +74,7 @@ impl Source {
 impl Source {
     /// A hash of all that the model computes with: of its file and, where its weights lie in others, of those and of all
     /// their names, which ONNX Runtime's own cache goes by.
-    pub(super) fn weights(&self) -> Result<String> {
+    pub fn weights(&self) -> Result<String> {
         if !self.external {
             return Ok(self.sha256.clone());
         }

@@ -10,7 +10,8 @@
 //! - [`console`]: workloads' lines on the terminal, or as JSON
 //! - [`telemetry`]: the host's own log
 //! - [`shutdown`]: the signals that end it; [`notify`]: what a service manager is told
-//! - [`doctor`], [`accelerators`]: what this machine can run, and why not the rest
+//! - [`doctor`], [`accelerators`]: what this machine can run, and why not the rest; [`engines`]: those of TensorRT, to be
+//!   carried elsewhere
 
 mod accelerators;
 pub mod board;
@@ -20,6 +21,7 @@ pub mod console;
 pub mod daemon;
 pub mod dashboard;
 pub mod doctor;
+pub mod engines;
 pub mod host;
 pub mod host_port;
 pub mod notify;
