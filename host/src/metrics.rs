@@ -56,6 +56,8 @@ pub struct ModelSnapshot {
     pub nodes: BTreeMap<String, u64>,
     /// How many devices were preferred to it and cannot be used.
     pub fell_back: u64,
+    /// How its TensorRT engine is doing: `building`, `ready` or `failed`; `None` where it is to have none.
+    pub engine: Option<&'static str>,
     /// Requests that were answered.
     pub success: u64,
     /// Requests the queue did not take: full, or shutting down.
@@ -331,6 +333,16 @@ fn encode_models(models: &[(Arc<str>, ModelSnapshot)], encoder: &mut DescriptorE
         let fell_back = i64::try_from(snapshot.fell_back).unwrap_or(i64::MAX);
         gauge_sample(&mut metric, &[("model", model)], fell_back)?;
     }
+    if models.iter().any(|(_, snapshot)| snapshot.engine.is_some()) {
+        let name = "wharf_model_engine";
+        let help = "1 for how the model's TensorRT engine is doing: building, ready or failed";
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (model, snapshot) in models {
+            if let Some(state) = snapshot.engine {
+                gauge_sample(&mut metric, &[("model", model), ("state", state)], 1)?;
+            }
+        }
+    }
     if models.iter().all(|(_, snapshot)| snapshot.nodes.is_empty()) {
         return Ok(());
     }
@@ -380,6 +392,7 @@ mod tests {
             device: "cuda:0".into(),
             nodes: [("CPUExecutionProvider".to_owned(), 2), ("CUDAExecutionProvider".to_owned(), 9)].into(),
             fell_back: 1,
+            engine: Some("building"),
             success: 5,
             failed_rejected: 1,
             failed_backend: 2,

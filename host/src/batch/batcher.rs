@@ -67,7 +67,7 @@ impl Models {
         let max_batch = options.max_batch.max(1);
         let queue_options = format!("max_batch={max_batch}");
         let mut placing = options.placing;
-        placing.tensorrt.max_batch = max_batch;
+        placing.tensorrt.max_batch = placing.tensorrt.max_batch.max(max_batch);
         let estimate: Arc<Estimate> = Arc::default();
         let queue = move |signature: &Signature| {
             let max_batch = if signature::is_batchable(signature) { max_batch } else { 1 };

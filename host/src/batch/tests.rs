@@ -382,6 +382,20 @@ fn nodes_that_nobody_counted_are_not_made_up() {
 }
 
 #[test]
+fn a_tensorrt_that_cannot_be_used_is_left_with_its_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    // A GPU of this number exists nowhere, whatever else is installed.
+    let plan = Plan { device: Device::TensorRt(99), alternatives: vec![Device::Cpu], ..Plan::default() };
+    let options = ModelOptions { placing: plan.into(), ..ModelOptions::default() };
+    let models = Models::new(fixture::runtime(), Some(folder.path().to_owned()));
+    let model = models.load("identity", &fixture::model("identity"), options).unwrap();
+    assert_eq!((model.device(), model.engine()), (Device::Cpu, None));
+    let fell_back = model.fell_back();
+    let wanted = "tensorrt:99: model \"identity\" is to run on tensorrt:99, which cannot be used: ";
+    assert!(fell_back.len() == 1 && fell_back[0].starts_with(wanted), "{fell_back:?}");
+}
+
+#[test]
 fn a_device_that_is_not_there_is_unmet() {
     for device in [Device::Cuda(0), Device::TensorRt(7)] {
         let options = ModelOptions { placing: Placing::only(device), ..ModelOptions::default() };
@@ -410,7 +424,7 @@ async fn optimised_models_are_kept_and_made_again_when_spoilt() {
     let good = fs::read(&entry).unwrap();
     fs::write(&entry, "spoilt").unwrap();
     let model = load().unwrap();
-    assert_eq!(model.placement(), Some(&[("CPUExecutionProvider".to_owned(), 2)][..]));
+    assert_eq!(model.placement(), Some(vec![("CPUExecutionProvider".to_owned(), 2)]));
     assert_eq!(fs::read(&entry).unwrap(), good);
     assert_eq!(entries().len(), 1);
     let a = Tensor::from_vec([1, 3], vec![1f32, 2., 3.]).unwrap();

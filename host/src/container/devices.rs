@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::tensorrt::TensorRtWish;
 use crate::error::{Error, Result};
 
 /// A list of devices: `auto`, `cpu`, `cuda[:N]`, `tensorrt[:N]`.
@@ -32,6 +33,8 @@ pub struct DeviceWish {
     pub required: bool,
     /// Bytes, for each model.
     pub gpu_memory: Option<u64>,
+    #[serde(default)]
+    pub tensorrt: TensorRtWish,
 }
 
 /// Devices, first choice first; never empty.
@@ -73,14 +76,15 @@ impl DeviceWish {
         }
         let gpu_memory =
             labels.get(GPU_MEMORY).map(|value| gpu_memory(value).map_err(|error| wrong(GPU_MEMORY, value, &error)));
-        Ok(DeviceWish { list, models, required, gpu_memory: gpu_memory.transpose()? })
+        let tensorrt = TensorRtWish::of_labels(labels)?;
+        Ok(DeviceWish { list, models, required, gpu_memory: gpu_memory.transpose()?, tensorrt })
     }
 
     /// What is left open here is as `host` has it.
     pub fn or(&self, host: &DeviceWish) -> DeviceWish {
         let gpu_memory = self.gpu_memory.or(host.gpu_memory);
         let from = if self.list.is_some() { self } else { host };
-        DeviceWish { list: from.list.clone(), models: self.models.clone(), required: from.required, gpu_memory }
+        DeviceWish { list: from.list.clone(), required: from.required, gpu_memory, ..self.clone() }
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! | part | what it does |
 //! |---|---|
-//! | [`spec`], [`devices`], [`runtime`], [`snapshot`] | what is asked for, what runs it, what is shown |
+//! | [`spec`], [`devices`], [`tensorrt`], [`runtime`], [`snapshot`] | what is asked for, what runs it, what is shown |
 //! | [`state`], [`restart`], [`health`], [`reach`], [`addresses`], [`names`], [`signal`] | pure rules |
 //! | `engine`, `table`, `cell`, `create`, `verbs`, `remove`, `connect`, `wait` | [`Containers`], a file per group of verbs |
 //! | `launch`, `supervisor`, `probing` | a container's run: start, exit, restart, health checks |
@@ -43,6 +43,7 @@ pub mod spec;
 pub mod state;
 mod supervisor;
 mod table;
+pub mod tensorrt;
 mod verbs;
 pub mod volumes;
 mod wait;

@@ -156,6 +156,8 @@ pub struct ModelDevice {
     pub nodes: BTreeMap<String, Option<u64>>,
     /// Devices that were preferred, each with why it is not used.
     pub fell_back: Vec<String>,
+    /// How its TensorRT engine is doing: `building for 75 s`, `ready`, `failed: …`; `None` where it is to have none.
+    pub engine: Option<String>,
 }
 
 /// A started container. Dropping it does not stop it.

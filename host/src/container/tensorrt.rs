@@ -38,9 +38,9 @@ pub struct Precision {
 impl TensorRtWish {
     pub fn of_labels(labels: &BTreeMap<String, String>) -> Result<TensorRtWish> {
         let wrong = |label: &str, value: &str, what: &str| Error::invalid(format!("label {label}={value}: {what}"));
-        let precision = labels.get(PRECISION).map(|value| {
-            value.parse().map_err(|error: Error| wrong(PRECISION, value, &error.to_string()))
-        });
+        let precision = labels
+            .get(PRECISION)
+            .map(|value| value.parse().map_err(|error: Error| wrong(PRECISION, value, &error.to_string())));
         let workspace =
             labels.get(WORKSPACE).map(|value| gpu_memory(value).map_err(|error| wrong(WORKSPACE, value, &error)));
         Ok(TensorRtWish { precision: precision.transpose()?, workspace: workspace.transpose()? })

@@ -390,3 +390,7 @@ fn hint(bytes: &[u8], message: &str) -> Option<String> {
     }
     None
 }
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;

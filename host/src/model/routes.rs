@@ -26,6 +26,17 @@ pub enum EngineState {
     Failed(String),
 }
 
+impl EngineState {
+    /// For whoever counts.
+    pub fn word(&self) -> &'static str {
+        match self {
+            EngineState::Building { .. } => "building",
+            EngineState::Ready => "ready",
+            EngineState::Failed(_) => "failed",
+        }
+    }
+}
+
 impl fmt::Display for EngineState {
     /// `building for 75 s`, `ready`, `failed: …`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -70,12 +70,14 @@ pub fn model(services: &ServiceTable, target: &Target) -> Result<Response, OipEr
     Ok(Json(metadata).into_response())
 }
 
-/// `device`; `nodes.<provider>` where it is known; `fell_back` where another device was preferred.
+/// `device`; `nodes.<provider>` where it is known; `fell_back` where another device was preferred; `engine` where TensorRT
+/// is to run it.
 fn properties(placement: Placement) -> BTreeMap<String, String> {
     let count = |nodes: Option<u64>| nodes.map_or_else(|| "all".to_owned(), |nodes| nodes.to_string());
     let nodes = placement.nodes.into_iter().map(|(provider, nodes)| (format!("nodes.{provider}"), count(nodes)));
     let fell_back = (!placement.fell_back.is_empty()).then(|| ("fell_back".to_owned(), placement.fell_back.join("; ")));
-    nodes.chain(fell_back).chain([("device".to_owned(), placement.device)]).collect()
+    let engine = placement.engine.map(|state| ("engine".to_owned(), state));
+    nodes.chain(fell_back).chain(engine).chain([("device".to_owned(), placement.device)]).collect()
 }
 
 pub fn lookup(services: &ServiceTable, target: &Target) -> Result<Arc<dyn Infer>, InferError> {

@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use super::instances::{Instances, Kind};
+use super::instances::{Instances, Kind, ModelConfig};
+use super::tensorrt::tell;
 use crate::container::devices::{DeviceName, DeviceWish};
 use crate::container::spec::Gpus;
 use crate::error::{Error, ErrorKind, Result};
@@ -105,9 +106,16 @@ impl Choices {
 
     /// Where the model called `name` goes: by the container's word for this model, else its word for all, else by the
     /// model's own `config.pbtxt`, else the host's.
-    pub fn of_model(&self, name: &str, instances: Option<&Instances>) -> Result<Placing> {
+    pub fn of_model(&self, name: &str, config: Option<&ModelConfig>) -> Result<Placing> {
+        let instances = config.and_then(|config| config.instances.as_ref());
+        let tensorrt = config.and_then(|config| config.tensorrt.as_ref());
         let resolved = match (self.own.models.get(name), &self.own.list, instances) {
             (Some(list), ..) => self.listed(list.devices(), self.own.required)?,
+            (None, None, instances) if tensorrt.is_some() && instances.is_none_or(|one| one.kind != Kind::Cpu) => {
+                let gpu = instances.and_then(|one| one.gpu).map(|gpu| gpu.to_string());
+                let required = self.given.is_some() || instances.is_some_and(|one| one.kind == Kind::Gpu);
+                self.listed(&[DeviceName::TensorRt(gpu.clone()), DeviceName::Cuda(gpu)], required)?
+            }
             (None, None, Some(instances)) => self.of_instances(instances)?,
             _ => self.of_container()?,
         };
@@ -123,6 +131,8 @@ impl Choices {
         // TensorRT has no limit of its own but this one: weights and what flows between layers come on top.
         let limit = self.own.gpu_memory.or(self.host.gpu_memory);
         (placing.cuda.memory_limit, placing.tensorrt.workspace) = (limit, limit);
+        tell(&mut placing.tensorrt, &self.own.tensorrt, tensorrt);
+        placing.tensorrt.max_batch = config.map_or(1, |config| config.largest_batch);
         placing.sessions = instances.and_then(|instances| instances.count);
         Ok(placing)
     }

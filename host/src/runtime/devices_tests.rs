@@ -23,10 +23,15 @@ fn wish(list: &str, required: bool) -> DeviceWish {
     DeviceWish { list: (!list.is_empty()).then(|| list.parse().unwrap()), required, ..DeviceWish::default() }
 }
 
+fn configured(instances: Option<Instances>) -> Option<ModelConfig> {
+    instances.map(|instances| ModelConfig { instances: Some(instances), ..ModelConfig::default() })
+}
+
 /// The plan for a model called `eyes`, as `first,next,…`, and what was not to be had.
 fn placed(own: &DeviceWish, gpus: Option<Gpus>, instances: Option<Instances>, on: Machine) -> Result<String, String> {
+    let config = configured(instances);
     let choices = Choices::new(own, &DeviceWish::default(), gpus.as_ref(), &devices(on));
-    let placing = choices.and_then(|choices| choices.of_model("eyes", instances.as_ref()));
+    let placing = choices.and_then(|choices| choices.of_model("eyes", config.as_ref()));
     let plan = placing.map_err(|error| error.to_string())?.plan;
     let mut all = vec![plan.device.to_string()];
     all.extend(plan.alternatives.iter().map(ToString::to_string));
@@ -143,5 +148,27 @@ fn instance_groups_mean_what_triton_means() {
     assert_eq!(placed(&none, some(&["1"]), group(Kind::Gpu, Some(0)), two()).unwrap(), "cuda:1");
     assert_eq!(placed(&none, Some(Gpus::All), group(Kind::Cpu, None), two()).unwrap(), "cpu");
     let choices = Choices::new(&none, &none, None, &devices(two())).unwrap();
-    assert_eq!(choices.of_model("eyes", group(Kind::Cpu, None).as_ref()).unwrap().sessions, Some(2));
+    assert_eq!(choices.of_model("eyes", configured(group(Kind::Cpu, None)).as_ref()).unwrap().sessions, Some(2));
+}
+
+#[test]
+fn a_model_that_asks_for_tensorrt_gets_it_before_cuda() {
+    let of = |own: &DeviceWish, kind: Option<Kind>, on: Machine| {
+        let instances = kind.map(|kind| Instances { kind, gpu: None, count: None });
+        let tensorrt =
+            Some(crate::container::tensorrt::TensorRtWish { precision: "fp16".parse().ok(), ..Default::default() });
+        let config = ModelConfig { instances, tensorrt, largest_batch: 8, ..ModelConfig::default() };
+        let choices = Choices::new(own, &DeviceWish::default(), None, &devices(on)).unwrap();
+        choices.of_model("eyes", Some(&config))
+    };
+    let (none, one) = (DeviceWish::default(), machine(1, false));
+    let placing = of(&none, None, one.clone()).unwrap();
+    assert_eq!(placing.plan.device.to_string(), "tensorrt:0");
+    assert_eq!(placing.plan.alternatives.iter().map(ToString::to_string).collect::<Vec<_>>(), ["cuda:0", "cpu"]);
+    assert_eq!((placing.tensorrt.fp16, placing.tensorrt.max_batch), (true, 8));
+    // A group for GPUs requires one, a group for the CPU is for the CPU, and the container has the first word.
+    assert!(of(&none, Some(Kind::Gpu), machine(0, false)).is_err());
+    assert_eq!(of(&none, Some(Kind::Cpu), one.clone()).unwrap().plan.device.to_string(), "cpu");
+    assert_eq!(of(&wish("cuda", false), None, one).unwrap().plan.device.to_string(), "cuda:0");
+    assert_eq!(of(&none, None, machine(0, false)).unwrap().plan.device.to_string(), "cpu");
 }

@@ -1,10 +1,12 @@
-//! What a model's `config.pbtxt` says of where it runs, in Triton's meaning: `instance_group`, and batches. What else
+//! What a model's `config.pbtxt` says of where it runs, in Triton's meaning: `instance_group`, batches, and TensorRT. What else
 //! stands there is named, so that nobody believes in it; types and shapes come from the model itself.
 
 use std::fs;
 use std::path::Path;
 
 use super::pbtxt::{self, Message, Value};
+use super::tensorrt::of_optimization;
+use crate::container::tensorrt::TensorRtWish;
 use crate::error::{Error, ErrorKind, Result};
 
 const FILE: &str = "config.pbtxt";
@@ -18,6 +20,10 @@ pub struct ModelConfig {
     pub instances: Option<Instances>,
     /// How many requests may be joined into one run; 1 is none.
     pub max_batch: usize,
+    /// Rows of the largest request, joined or not: `max_batch_size`.
+    pub largest_batch: usize,
+    /// Of its execution accelerators.
+    pub tensorrt: Option<TensorRtWish>,
     /// What is written there and has no effect here, a sentence each.
     pub unused: Vec<String>,
 }
@@ -71,6 +77,9 @@ impl ModelConfig {
                 }
                 ("instance_group", _) => config.ignore("instance_group", "only the first group counts"),
                 ("max_batch_size", value) => most = number(name, value)?,
+                ("optimization", Value::Message(fields)) => {
+                    config.tensorrt = of_optimization(fields, &mut config.unused)?;
+                }
                 ("dynamic_batching", Value::Message(fields)) => {
                     batches = true;
                     for (field, _) in fields {
@@ -87,8 +96,9 @@ impl ModelConfig {
                 (other, _) => config.ignore(other, "it is not known here"),
             }
         }
+        config.largest_batch = usize::try_from(most.max(1)).unwrap_or(1);
         if batches {
-            config.max_batch = usize::try_from(most.max(1)).unwrap_or(1);
+            config.max_batch = config.largest_batch;
         }
         Ok(config)
     }
@@ -163,7 +173,10 @@ mod tests {
              instance_group [{ count: 2 kind: KIND_GPU gpus: [ 1 ] }] dynamic_batching {}",
         );
         let instances = Some(Instances { kind: Kind::Gpu, gpu: Some(1), count: Some(2) });
-        assert_eq!(config.unwrap(), ModelConfig { instances, max_batch: 8, unused: vec![] });
+        assert_eq!(
+            config.unwrap(),
+            ModelConfig { instances, max_batch: 8, largest_batch: 8, ..ModelConfig::default() }
+        );
         // As in Triton: what takes batches need not be joined.
         assert_eq!(read("max_batch_size: 8").unwrap().max_batch, 1);
         assert_eq!(read("instance_group { }").unwrap().instances.unwrap().kind, Kind::Auto);
@@ -177,7 +190,7 @@ mod tests {
         );
         let unused = config.unwrap().unused.join("\n");
         for field in [
-            "optimization has no effect",
+            "optimization.cuda has no effect",
             "instance_group.passive has",
             "instance_group.gpus after the first has no effect: a model has one GPU, here 0",
             "instance_group has no effect: only the first",

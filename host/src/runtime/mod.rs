@@ -6,8 +6,8 @@
 //!
 //! - [`launch`]: starts containers, as `container/` asks for it; [`task`]: one that was started
 //! - [`workload`]: what `wharf serve` is given by path, without an image
-//! - [`devices`]: which of this machine's devices a container's models are placed on; [`instances`], [`pbtxt`]: what a
-//!   model's own `config.pbtxt` says of it
+//! - [`devices`]: which of this machine's devices a container's models are placed on; [`instances`],
+//!   [`tensorrt`], [`pbtxt`]: what a model's own `config.pbtxt` says of it
 //! - [`contents`]: what a folder holds; [`programs`]: its components, loaded once
 //! - [`guest`]: a sandboxed component as an [`HttpService`](crate::service::HttpService)
 //! - [`calls`], [`outside`]: what a guest's own requests reach
@@ -29,6 +29,7 @@ pub mod pbtxt;
 pub mod programs;
 pub mod shell;
 pub mod task;
+pub mod tensorrt;
 pub mod tooling;
 pub mod totals;
 pub mod workload;
@@ -188,12 +189,11 @@ impl Runtime {
         for unused in config.iter().flat_map(|config| &config.unused) {
             tracing::warn!(model = name, "config.pbtxt: {unused}");
         }
-        let instances = config.as_ref().and_then(|config| config.instances.as_ref());
-        let placing = choices.of_model(name, instances)?;
+        let placing = choices.of_model(name, config.as_ref())?;
         let options = ModelOptions { placing: placing.clone(), max_batch: config.map_or(1, |config| config.max_batch) };
         let batcher = self.models.load(name, path, options).map_err(|error| choices.refused(&placing, error))?;
         let device = batcher.device().to_string();
-        match batcher.fell_back() {
+        match batcher.fell_back().as_slice() {
             [] => tracing::info!(model = name, device, "loaded"),
             reasons => tracing::warn!(model = name, device, instead_of = reasons.join("; "), "loaded"),
         }

@@ -25,6 +25,7 @@ pub fn source(batcher: &Batcher) -> ModelSource {
             device: batcher.device().to_string(),
             nodes: nodes.into_iter().filter_map(|(provider, nodes)| Some((provider, nodes?))).collect(),
             fell_back: batcher.fell_back().len() as u64,
+            engine: batcher.engine().map(|state| state.word()),
             success: read(&counters.requests).saturating_sub(failures.into_iter().map(read).sum()),
             failed_rejected: read(&failed.unavailable),
             failed_canceled: read(&failed.expired) + read(&failed.cancelled),
@@ -50,13 +51,14 @@ pub fn placement(batcher: &Batcher) -> Placement {
         Device::Cpu => BTreeMap::from([(Provider::Cpu.name().to_owned(), None)]),
         Device::Cuda(_) | Device::TensorRt(_) => BTreeMap::new(),
     });
-    Placement { device: batcher.device().to_string(), nodes, fell_back: batcher.fell_back().to_vec() }
+    let engine = batcher.engine().map(|state| state.to_string());
+    Placement { device: batcher.device().to_string(), nodes, fell_back: batcher.fell_back(), engine }
 }
 
 /// The same, as the control plane tells it.
 pub fn device(model: &str, batcher: &Batcher) -> ModelDevice {
-    let Placement { device, nodes, fell_back } = placement(batcher);
-    ModelDevice { model: model.to_owned(), device, nodes, fell_back }
+    let Placement { device, nodes, fell_back, engine } = placement(batcher);
+    ModelDevice { model: model.to_owned(), device, nodes, fell_back, engine }
 }
 
 /// Time its runs took so far. A run on several threads counts once.

@@ -55,6 +55,8 @@ pub struct Placement {
     pub nodes: BTreeMap<String, Option<u64>>,
     /// Devices that were preferred, each with why it is not used.
     pub fell_back: Vec<String>,
+    /// How its TensorRT engine is doing: `building for 75 s`, `ready`, `failed: …`; `None` where it is to have none.
+    pub engine: Option<String>,
 }
 
 impl Service {

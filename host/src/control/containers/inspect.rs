@@ -312,7 +312,7 @@ pub fn device(of: &ModelDevice) -> Value {
     let count = |nodes: &Option<u64>| nodes.map_or_else(|| json!("all"), |nodes| json!(nodes));
     let nodes: BTreeMap<&String, Value> = of.nodes.iter().map(|(provider, nodes)| (provider, count(nodes))).collect();
     let nodes = (!nodes.is_empty()).then_some(nodes);
-    json!({"Model": of.model, "Device": of.device, "Nodes": nodes, "FellBack": of.fell_back})
+    json!({"Model": of.model, "Device": of.device, "Nodes": nodes, "FellBack": of.fell_back, "Engine": of.engine})
 }
 
 fn wharf(container: &Snapshot) -> Value {
