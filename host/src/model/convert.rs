@@ -5,7 +5,7 @@ use std::slice;
 
 use bytemuck::Pod;
 use bytes::Bytes;
-use ort::memory::Allocator;
+use ort::memory::{AllocationDevice, Allocator, MemoryInfo};
 use ort::session::SessionInputValue;
 use ort::value::{DynTensor, DynTensorValueType, DynValue, PrimitiveTensorElementType, TensorElementType, TensorRef};
 use wharf_tensor::infer::TensorView;
@@ -50,6 +50,59 @@ pub fn dtype_of(element: TensorElementType) -> Option<DType> {
     })
 }
 
+/// `None` for strings, which lie in no buffer.
+pub(super) fn element_of(dtype: DType) -> Option<TensorElementType> {
+    Some(match dtype {
+        DType::Bool => TensorElementType::Bool,
+        DType::Uint8 => TensorElementType::Uint8,
+        DType::Uint16 => TensorElementType::Uint16,
+        DType::Uint32 => TensorElementType::Uint32,
+        DType::Uint64 => TensorElementType::Uint64,
+        DType::Int8 => TensorElementType::Int8,
+        DType::Int16 => TensorElementType::Int16,
+        DType::Int32 => TensorElementType::Int32,
+        DType::Int64 => TensorElementType::Int64,
+        DType::Fp16 => TensorElementType::Float16,
+        DType::Bf16 => TensorElementType::Bfloat16,
+        DType::Fp32 => TensorElementType::Float32,
+        DType::Fp64 => TensorElementType::Float64,
+        DType::Bytes => return None,
+    })
+}
+
+/// Copy an input into a tensor of its type and shape, in memory the host reaches. The error is one clause about this input.
+pub(super) fn fill(tensor: &mut DynTensor, input: &InputRef<'_>) -> Result<(), String> {
+    if input.dtype == DType::Bool {
+        checked_bools(input)?;
+    }
+    let bytes = bytes_mut(tensor)?;
+    if bytes.len() != input.data.len() {
+        return Err(format!("shape {:?} needs {} bytes, got {}", input.shape, bytes.len(), input.data.len()));
+    }
+    bytes.copy_from_slice(input.data);
+    Ok(())
+}
+
+/// All bytes of a tensor in memory that the host reaches. Whatever is in them is a value of no meaning until written.
+#[expect(unsafe_code, reason = "ort has no untyped view of a tensor's memory")]
+pub(super) fn bytes_mut(tensor: &mut DynTensor) -> Result<&mut [u8], String> {
+    let length = tensor.data_type().byte_size(tensor.shape().num_elements()).unwrap_or(0);
+    if length == 0 {
+        return Ok(&mut []);
+    }
+    if *tensor.data_type() == TensorElementType::String || !is_in_host_memory(tensor.memory_info()) {
+        return Err("it is not in host memory".into());
+    }
+    // SAFETY: ONNX Runtime allocated `length` bytes for this tensor, in memory of this process (checked above), and the
+    // tensor is borrowed for as long as they are.
+    Ok(unsafe { slice::from_raw_parts_mut(tensor.data_ptr_mut().cast::<u8>(), length) })
+}
+
+/// Pinned memory is the host's, though ONNX Runtime counts it among the GPU's since 1.23.
+fn is_in_host_memory(info: &MemoryInfo<'_>) -> bool {
+    info.is_cpu_accessible() || info.allocation_device() == AllocationDevice::CUDA_PINNED
+}
+
 /// Lend an input to ONNX Runtime. The error is one clause about this input: what is wrong with it.
 pub fn lend<'a>(input: &InputRef<'a>) -> Result<SessionInputValue<'a>, String> {
     let text = |error: ort::Error| error.to_string();
@@ -85,12 +138,16 @@ where
     }
 }
 
-fn lend_bools<'a>(input: &InputRef<'a>) -> Result<SessionInputValue<'a>, String> {
-    let values = bytemuck::checked::try_cast_slice::<u8, bool>(input.data).map_err(|_| {
+fn checked_bools<'a>(input: &InputRef<'a>) -> Result<&'a [bool], String> {
+    bytemuck::checked::try_cast_slice::<u8, bool>(input.data).map_err(|_| {
         let found = input.data.iter().enumerate().find(|(_, byte)| **byte > 1);
         let (index, value) = found.map_or((0, 0), |(index, byte)| (index, *byte));
         format!("BOOL element {index} is {value}, expected 0 or 1")
-    })?;
+    })
+}
+
+fn lend_bools<'a>(input: &InputRef<'a>) -> Result<SessionInputValue<'a>, String> {
+    let values = checked_bools(input)?;
     Ok(TensorRef::from_array_view((input.shape, values)).map_err(|error| error.to_string())?.into())
 }
 
@@ -160,7 +217,7 @@ pub fn take(value: DynValue) -> Result<Tensor, String> {
         let (_, texts) = value.try_extract_strings().map_err(|error| error.to_string())?;
         return Tensor::from_elements(shape, &texts).map_err(|error| error.to_string());
     }
-    if !value.memory_info().is_cpu_accessible() {
+    if !is_in_host_memory(value.memory_info()) {
         return Err("it is not in host memory".into());
     }
     let length = element.byte_size(value.shape().num_elements()).unwrap_or(0);

@@ -24,11 +24,11 @@ use super::engine_cache::Versions;
 use super::environment::OnnxRuntime;
 use super::machine::Machine;
 use super::open::{Opened, Opener, Recipe, Target};
-use super::options::Profile;
-use super::placement;
+use super::options::{CudaOptions, Profile};
+use super::placement::{self, Placement};
 use super::seen::{hashed, hashed_file};
 use super::session::{ModelSession, Stop};
-use super::{register, signature};
+use super::{register, replay, signature};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Larger models are not cached: the copy would cost more disk than it saves time, and ONNX Runtime cannot
@@ -173,16 +173,19 @@ impl Opener for Onnx {
 
     fn open(&self, recipe: &Recipe, source: &Source) -> Result<Opened<ModelSession>> {
         let opening = Opening { runtime: self.runtime, recipe };
-        let session = match opening.open_optimised(Width::Wide) {
-            Some(session) => session,
-            None => opening.open_original(source)?,
-        };
-        let signature = Arc::new(opening.signature(&session)?);
-        let placement = match recipe.device {
-            Device::Cpu => recipe.optimised.as_deref().and_then(placement::of_the_cpu_alone),
-            _ => placement::read(self.runtime, &session),
-        };
-        Ok(Opened { session: ModelSession::new(session, signature.clone()), signature, placement })
+        if recipe.cuda.cuda_graph && recipe.device != Device::Cpu {
+            match opening.open_recorded(source) {
+                Ok(opened) => return Ok(opened),
+                Err(reason) => {
+                    tracing::warn!(model = recipe.name, reason, "no CUDA graph: it runs operator by operator");
+                }
+            }
+            let cuda = CudaOptions { cuda_graph: false, ..recipe.cuda.clone() };
+            return self.open(&Recipe { cuda, ..recipe.clone() }, source);
+        }
+        let (session, signature, placement) = opening.open_wide(source)?;
+        let session = ModelSession::new(&recipe.name, session, signature.clone(), recipe.device);
+        Ok(Opened { session, signature, placement })
     }
 
     fn open_narrow(&self, recipe: &Recipe, signature: &Arc<Signature>) -> Result<ModelSession> {
@@ -191,7 +194,7 @@ impl Opener for Onnx {
             Some(session) => session,
             None => opening.open_as_is(&Source::again(recipe)?, Width::Narrow, GraphOptimizationLevel::All)?,
         };
-        Ok(ModelSession::new(session, signature.clone()))
+        Ok(ModelSession::new(&recipe.name, session, signature.clone(), recipe.device))
     }
 
     fn signature(&self, recipe: &Recipe, source: &Source) -> Result<Signature> {
@@ -255,6 +258,32 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
+    /// The first session of a model, the signature all its sessions share, and which provider got how many nodes.
+    fn open_wide(&self, source: &Source) -> Result<(Session, Arc<Signature>, Option<Placement>)> {
+        let session = match self.open_optimised(Width::Wide) {
+            Some(session) => session,
+            None => self.open_original(source)?,
+        };
+        let signature = Arc::new(self.signature(&session)?);
+        let placement = match self.recipe.device {
+            Device::Cpu => self.recipe.optimised.as_deref().and_then(placement::of_the_cpu_alone),
+            _ => placement::read(self.runtime, &session),
+        };
+        Ok((session, signature, placement))
+    }
+
+    /// As a recording of one run. The error is one clause.
+    fn open_recorded(&self, source: &Source) -> Result<Opened<ModelSession>, String> {
+        let Recipe { name, device, .. } = self.recipe;
+        if !matches!(device, Device::Cuda(_)) {
+            return Err(format!("only cuda is recorded, not {device}"));
+        }
+        let (session, signature, placement) = self.open_wide(source).map_err(|error| error.chain())?;
+        let session = ModelSession::replayed(session, signature.clone(), *device)?;
+        tracing::info!(model = name, "its runs are replayed as a CUDA graph");
+        Ok(Opened { session, signature, placement })
+    }
+
     fn signature(&self, session: &Session) -> Result<Signature> {
         let Recipe { name, path, .. } = self.recipe;
         signature::read(session)
@@ -297,6 +326,8 @@ impl Opening<'_> {
 
     fn open_as_is(&self, source: &Source, width: Width, level: GraphOptimizationLevel) -> Result<Session> {
         let mut builder = self.builder(width, level)?;
+        // A GPU's memory is allocated meanwhile, which ends another model's recording.
+        let _undisturbed = self.recipe.device.gpu().map(|_| replay::undisturbed());
         // Weights in other files are found relative to the model's own path.
         let session = if source.external {
             builder.commit_from_file(&self.recipe.path)

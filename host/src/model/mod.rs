@@ -18,9 +18,13 @@
 //!   to other machines; [`versions`]: what they are bound to
 //! - [`lanes`]: who may use which session when
 //! - [`session`], [`convert`], [`signature`]: one run; tensors in and out; what a model takes and gives
+//! - [`binding`], [`replay`], [`gpu_copy`]: a GPU's runs: through pinned memory, and as a recording; [`closeness`]: whether
+//!   two answers are the same one
 //! - [`watchdog`]: the one timer: deadlines and cancellation
 //! - [`counters`]: plain numbers that the metrics room reads
 
+mod binding;
+pub mod closeness;
 pub mod convert;
 pub mod counters;
 pub mod device;
@@ -32,6 +36,7 @@ pub mod engine_cache;
 mod engines;
 pub mod environment;
 pub mod fatbin;
+mod gpu_copy;
 pub mod lanes;
 pub mod library;
 pub mod load;
@@ -42,6 +47,7 @@ pub mod placement;
 pub mod plan;
 pub mod preflight;
 mod register;
+mod replay;
 pub mod routes;
 mod seen;
 pub mod session;
