@@ -13,6 +13,7 @@ use super::client::{Call, Client, Query};
 use super::stream::Objects;
 use super::{spec, table, transfer, units};
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::unpack;
 
 /// Build an image from a Dockerfile
 ///
@@ -25,7 +26,7 @@ pub struct Build {
     /// Name of the image; repeat for more
     #[arg(short, long)]
     tag: Vec<String>,
-    /// The Dockerfile [default: PATH/Dockerfile]
+    /// The Dockerfile, or - for stdin [default: PATH/Dockerfile]
     #[arg(short, long)]
     file: Option<PathBuf>,
     /// NAME=VALUE for an ARG
@@ -48,7 +49,7 @@ pub struct Build {
     quiet: bool,
     #[arg(long)]
     platform: Option<String>,
-    /// Folder with the files, or - for a tar on stdin
+    /// Folder with the files, or - for a tar or a Dockerfile on stdin
     #[arg(value_name = "PATH")]
     context: PathBuf,
 }
@@ -85,19 +86,17 @@ impl Build {
 }
 
 pub async fn build(client: &Client, context: &Path, recipe: &Recipe) -> Result<()> {
-    let (input, dockerfile): (Box<dyn Read + Send>, String) = if context == Path::new("-") {
-        (
-            Box::new(io::stdin()),
-            recipe.dockerfile.as_ref().map_or("Dockerfile".into(), |path| path.display().to_string()),
-        )
+    let is_input = context == Path::new("-");
+    let (input, dockerfile): (Box<dyn Read + Send>, String) = if is_input {
+        whole_from_input(recipe.dockerfile.as_deref())?
     } else {
-        let dockerfile = inside(context, recipe.dockerfile.as_deref())?;
+        let dockerfile = Dockerfile::find(context, recipe.dockerfile.as_deref())?;
         let packed = pack(context, &dockerfile)?;
         if !recipe.quiet {
             let bytes = packed.metadata().map_or(0, |metadata| metadata.len());
             table::println(&format!("Sending build context to Wharf daemon  {}", units::size(bytes as f64)))?;
         }
-        (Box::new(packed), dockerfile)
+        (Box::new(packed), dockerfile.name)
     };
     let json = |pairs: &[String]| serde_json::Value::Object(spec::pairs(pairs)).to_string();
     let query = recipe.tags.iter().fold(Query::new(), |query, tag| query.with("t", tag));
@@ -118,26 +117,76 @@ pub async fn build(client: &Client, context: &Path, recipe: &Recipe) -> Result<(
     transfer::follow(&mut Objects::new(response.into_body()), show).await.map(|_| ())
 }
 
-/// The Dockerfile's path in the context.
-fn inside(context: &Path, file: Option<&Path>) -> Result<String> {
-    let file = file.map_or_else(|| context.join("Dockerfile"), Path::to_owned);
-    let missing = |path: &Path, error| {
-        Error::new(ErrorKind::NotFound, format!("unable to prepare context: path {path:?} not found")).because(error)
-    };
-    let root = fs::canonicalize(context).map_err(|error| missing(context, error))?;
-    let whole = fs::canonicalize(&file).map_err(|error| missing(&file, error))?;
-    match whole.strip_prefix(&root) {
-        Ok(inner) => Ok(inner.to_string_lossy().into_owned()),
-        Err(_) => Err(Error::invalid(format!(
-            "{} lies outside the context {}: put it inside, or name a context above it",
-            file.display(),
-            context.display()
-        ))),
+/// What Docker's engine, and ours, takes for a Dockerfile that is no part of the context.
+const PASSED_ALONG: &str = ".dockerfile.outside";
+
+/// What an archive has at this place.
+const TAR_MAGIC: (usize, &[u8]) = (257, b"ustar");
+
+/// A context on standard input, and its Dockerfile's name there: an archive, or a Dockerfile alone.
+fn whole_from_input(file: Option<&Path>) -> Result<(Box<dyn Read + Send>, String)> {
+    if file == Some(Path::new("-")) {
+        return Err(Error::invalid("invalid argument: can't use stdin for both build context and dockerfile"));
+    }
+    let fail = |error| Error::new(ErrorKind::Io, "cannot read the context from standard input").because(error);
+    let (mut head, (at, magic)) = (Vec::new(), TAR_MAGIC);
+    io::stdin().take((at + magic.len()) as u64).read_to_end(&mut head).map_err(fail)?;
+    if unpack::compression(&head).is_some() || head.ends_with(magic) {
+        let name = file.map_or("Dockerfile".into(), |path| path.display().to_string());
+        return Ok((Box::new(io::Cursor::new(head).chain(io::stdin())), name));
+    }
+    if file.is_some() {
+        let text = "ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles";
+        return Err(Error::invalid(text));
+    }
+    io::stdin().read_to_end(&mut head).map_err(fail)?;
+    let mut archive = tar::Builder::new(Vec::new());
+    append(&mut archive, "Dockerfile", &head).map_err(fail)?;
+    Ok((Box::new(io::Cursor::new(archive.into_inner().map_err(fail)?)), "Dockerfile".into()))
+}
+
+fn append<W: Write>(archive: &mut tar::Builder<W>, name: &str, content: &[u8]) -> io::Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o600);
+    header.set_size(content.len() as u64);
+    archive.append_data(&mut header, name, content)
+}
+
+/// A context's Dockerfile.
+struct Dockerfile {
+    /// Its path in the context.
+    name: String,
+    /// Where it does not lie there.
+    passed_along: Option<Vec<u8>>,
+}
+
+impl Dockerfile {
+    fn find(context: &Path, file: Option<&Path>) -> Result<Dockerfile> {
+        let passed = |content| Dockerfile { name: PASSED_ALONG.to_owned(), passed_along: Some(content) };
+        let file = file.map_or_else(|| context.join("Dockerfile"), Path::to_owned);
+        let missing = |path: &Path, error| {
+            Error::new(ErrorKind::NotFound, format!("unable to prepare context: path {path:?} not found"))
+                .because(error)
+        };
+        let root = fs::canonicalize(context).map_err(|error| missing(context, error))?;
+        if file == Path::new("-") {
+            let mut content = Vec::new();
+            let read = io::stdin().read_to_end(&mut content);
+            read.map_err(|error| {
+                Error::new(ErrorKind::Io, "cannot read the Dockerfile from standard input").because(error)
+            })?;
+            return Ok(passed(content));
+        }
+        let whole = fs::canonicalize(&file).map_err(|error| missing(&file, error))?;
+        match whole.strip_prefix(&root) {
+            Ok(inner) => Ok(Dockerfile { name: inner.to_string_lossy().into_owned(), passed_along: None }),
+            Err(_) => fs::read(&whole).map(passed).map_err(|error| missing(&file, error)),
+        }
     }
 }
 
 /// The context as a tar in an unnamed file: models are large, memory is not.
-fn pack(context: &Path, dockerfile: &str) -> Result<fs::File> {
+fn pack(context: &Path, dockerfile: &Dockerfile) -> Result<fs::File> {
     let fail = |error: io::Error| {
         Error::new(ErrorKind::Io, format!("cannot pack the context {}", context.display())).because(error)
     };
@@ -155,7 +204,10 @@ fn pack(context: &Path, dockerfile: &str) -> Result<fs::File> {
     fs::remove_file(&path).map_err(fail)?;
     let mut archive = tar::Builder::new(io::BufWriter::new(file));
     archive.follow_symlinks(false);
-    add(&mut archive, context, Path::new(""), &ignore, dockerfile).map_err(fail)?;
+    add(&mut archive, context, Path::new(""), &ignore, &dockerfile.name).map_err(fail)?;
+    if let Some(content) = &dockerfile.passed_along {
+        append(&mut archive, PASSED_ALONG, content).map_err(fail)?;
+    }
     let mut file =
         archive.into_inner().and_then(|buffer| buffer.into_inner().map_err(io::Error::from)).map_err(fail)?;
     file.flush().map_err(fail)?;

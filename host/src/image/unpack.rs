@@ -7,7 +7,9 @@ use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
+use lzma_rust2::XzReader;
 use tar::{Archive, Entry, EntryType};
 
 use super::durable::failed;
@@ -19,7 +21,12 @@ const MAGIC_ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 const MAGIC_BZIP2: &[u8] = b"BZh";
 const MAGIC_XZ: &[u8] = &[0xfd, b'7', b'z', b'X', b'Z'];
 
+/// What an xz archive may ask for to be unpacked; KiB. `xz -9` asks for 65 MiB, zstd takes at most 128 MiB.
+const XZ_MEMORY: u32 = 128 << 10;
+
 const PIECE: usize = 1 << 16;
+/// What a tar archive is made of; bytes.
+const BLOCK: u64 = 512;
 const MOST_ENTRIES: u64 = 1_000_000;
 /// What may precede a file in the archive; bytes.
 const LONGEST_HEADER: u64 = 1 << 20;
@@ -49,7 +56,7 @@ pub enum Purpose {
 /// The name prefix of a layer's marks.
 pub const WHITEOUT: &str = ".wh.";
 
-/// The tar of a build's context: plain, gzip or zstd.
+/// The tar of a build's context: plain, gzip, bzip2, xz or zstd.
 pub fn unpack_context(input: &mut dyn Read, into: &Path) -> Result<()> {
     unpack(input, into, Purpose::Files).map(drop)
 }
@@ -63,7 +70,8 @@ pub fn unpack(input: &mut dyn Read, into: &Path, purpose: Purpose) -> Result<Unp
 /// `taken` counts the bytes that the archive has packed.
 pub fn unpack_plain(plain: &mut dyn Read, taken: Rc<Cell<u64>>, into: &Path, purpose: Purpose) -> Result<Unpacked> {
     tree_root(into)?;
-    let names = Rc::new(Cell::new(u64::MAX));
+    let (names, is_filled) = (Rc::new(Cell::new(u64::MAX)), Rc::new(Cell::new(false)));
+    let plain = Blocks { input: plain, position: 0, is_filled: is_filled.clone() };
     let mut plain = Limited { input: plain, left: names.clone() };
     let mut archive = Archive::new(&mut plain);
     let mut unpacking = Unpacking { root: into, purpose, taken, result: Unpacked::default(), folders: Vec::new() };
@@ -82,6 +90,9 @@ pub fn unpack_plain(plain: &mut dyn Read, taken: Rc<Cell<u64>>, into: &Path, pur
         unpacking.entry(&mut entry)?;
         // Content of what has none, e.g. of a folder.
         io::copy(&mut entry, &mut io::sink()).map_err(unreadable)?;
+        if is_filled.get() {
+            return Err(unreadable(io::Error::new(io::ErrorKind::UnexpectedEof, "its last file is not whole")));
+        }
     }
     names.set(u64::MAX);
     // The rest is padding, and is read so that whoever hashes the stream has seen it all.
@@ -124,10 +135,8 @@ pub fn decompress<'a>(input: impl Read + 'a) -> Result<Box<dyn Read + 'a>> {
         None => Ok(Box::new(input)),
         Some("gzip") => Ok(Box::new(MultiGzDecoder::new(input))),
         Some("zstd") => Ok(Box::new(zstd::Decoder::with_buffer(input).map_err(unreadable)?)),
-        Some(name) => {
-            let text = format!("the archive is compressed with {name}, which is not supported: use gzip, zstd or none");
-            Err(Error::invalid(text))
-        }
+        Some("bzip2") => Ok(Box::new(MultiBzDecoder::new(input))),
+        Some(_) => Ok(Box::new(XzReader::new_mem_limit(input, true, XZ_MEMORY))),
     }
 }
 
@@ -140,6 +149,29 @@ impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.input.read(buffer)?;
         self.taken.set(self.taken.get() + read as u64);
+        Ok(read)
+    }
+}
+
+/// Fills the last block with zeros. Docker's client ends a context with the last byte of a file where the Dockerfile lies
+/// outside of it (`-f`), and what reads archives in Go has always taken that for an end.
+struct Blocks<R> {
+    input: R,
+    position: u64,
+    /// Whether zeros were read that are not in the archive.
+    is_filled: Rc<Cell<bool>>,
+}
+
+impl<R: Read> Read for Blocks<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut read = self.input.read(buffer)?;
+        if read == 0 {
+            let missing = self.position.next_multiple_of(BLOCK) - self.position;
+            read = buffer.len().min(usize::try_from(missing).unwrap_or(usize::MAX));
+            buffer[..read].fill(0);
+            self.is_filled.set(self.is_filled.get() || read > 0);
+        }
+        self.position += read as u64;
         Ok(read)
     }
 }

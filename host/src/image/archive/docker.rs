@@ -52,7 +52,9 @@ fn layer(spool: &Spool, path: &str, diff_id: &Digest, progress: Told<'_>) -> Res
         Some("gzip") => media::LAYER_GZIP,
         Some("zstd") => media::LAYER_ZSTD,
         Some(other) => {
-            return Err(Error::invalid(format!("layer {path:?} is compressed with {other}, which is not supported")));
+            return Err(Error::invalid(format!(
+                "layer {path:?} is compressed with {other}, for which images have no name: use gzip, zstd or none"
+            )));
         }
     };
     // A plain layer is called by its diff id; a compressed one is checked when it is unpacked.

@@ -23,7 +23,7 @@ pub struct Found {
 pub type Told<'a> = &'a (dyn Fn(Progress) + Send + Sync);
 
 impl Images {
-    /// Bring in all images of an archive: plain, gzip or zstd; an image layout or Docker's own form.
+    /// Bring in all images of an archive, plain or packed; an image layout or Docker's own form.
     pub fn load(&self, input: &mut dyn Read, progress: Told<'_>) -> Result<Vec<Loaded>> {
         let loaded = self.load_held(input, progress);
         if loaded.is_err()

@@ -98,21 +98,50 @@ fn a_name_as_long_as_memory_is_refused() {
     assert!(result.unwrap_err().chain().contains("name and attributes"));
 }
 
+/// A Dockerfile and `hello.txt`, as bzip2 and xz pack them.
+const BZIP2: &[u8] = include_bytes!("../../../tests/fixtures/context.tar.bz2");
+const XZ: &[u8] = include_bytes!("../../../tests/fixtures/context.tar.xz");
+
 #[test]
 fn damage_is_told_from_an_end() {
     let whole = tar(&[("a", "content")]);
     for (what, archive) in [
         ("cut in the content", whole[..515].to_vec()),
+        ("cut in its last block", tar(&[("a", &"x".repeat(700))])[..512 + 699].to_vec()),
         ("cut in the header", whole[..100].to_vec()),
         ("no tar", b"hello, this is no archive".repeat(40)),
         ("cut gzip", gzip(&whole)[..40].to_vec()),
-        ("xz", [&[0xfd, b'7', b'z', b'X', b'Z'], &[0; 600][..]].concat()),
+        ("cut bzip2", BZIP2[..BZIP2.len() - 8].to_vec()),
+        ("cut xz", XZ[..XZ.len() - 40].to_vec()),
+        ("no bzip2", [b"BZh9", &[0; 600][..]].concat()),
+        ("no xz", [&[0xfd, b'7', b'z', b'X', b'Z'], &[0; 600][..]].concat()),
     ] {
         assert_eq!(unpacked(&archive).1.unwrap_err().kind(), ErrorKind::InvalidArgument, "{what}");
     }
-    for archive in [whole.clone(), gzip(&whole), zstd::encode_all(&whole[..], 0).unwrap()] {
+    // As Docker's client ends a context whose Dockerfile lies elsewhere: with the last byte, without padding or end.
+    let unpadded = whole[..512 + "content".len()].to_vec();
+    for archive in [whole.clone(), unpadded, gzip(&whole), zstd::encode_all(&whole[..], 0).unwrap()] {
         let (folder, result) = unpacked(&archive);
         result.unwrap();
         assert_eq!(listing(&folder.path().join("into")), ["a = content"]);
     }
+    for archive in [BZIP2, XZ, &XZ.repeat(2)] {
+        let (folder, result) = unpacked(archive);
+        result.unwrap();
+        assert!(listing(&folder.path().join("into")).contains(&"hello.txt = hello\n".to_owned()));
+    }
+}
+
+#[test]
+fn an_archive_may_not_ask_for_all_memory() {
+    let mut archive = XZ.to_vec();
+    // The block's header ends in its own checksum; before that are the filter's number, one byte, and its dictionary.
+    assert_eq!(archive[12..17], [2, 0, 0x21, 1, 22]);
+    archive[16] = 40;
+    let mut checksum = flate2::Crc::new();
+    checksum.update(&archive[12..20]);
+    archive[20..24].copy_from_slice(&checksum.sum().to_le_bytes());
+    let (_folder, result) = unpacked(&archive);
+    let error = result.unwrap_err();
+    assert!(error.chain().contains("needed memory too big"), "{}", error.chain());
 }
