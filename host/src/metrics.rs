@@ -132,6 +132,14 @@ impl Metrics {
         ContainerMetrics(containers.entry(name.into()).or_default().clone())
     }
 
+    /// Report what was counted for `old`, and what will be, as of `new`.
+    pub fn rename_container(&self, old: &str, new: &str) {
+        let mut containers = self.sources.containers.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counters) = containers.remove(old) {
+            containers.insert(new.into(), counters);
+        }
+    }
+
     /// Report nothing about this container any more.
     pub fn forget_container(&self, name: &str) {
         self.sources.containers.write().unwrap_or_else(PoisonError::into_inner).remove(name);
@@ -420,7 +428,11 @@ mod tests {
         let container = metrics.container("eyes");
         metrics.watch_model("digits", Arc::new(ModelSnapshot::default));
         assert!(metrics.encode().contains("digits"));
-        metrics.forget_container("eyes");
+        metrics.rename_container("eyes", "faces");
+        container.begin().end(200, Duration::ZERO);
+        let renamed = metrics.encode();
+        assert!(renamed.contains("container=\"faces\",code=\"2xx\"} 1\n") && !renamed.contains("eyes"), "{renamed}");
+        metrics.forget_container("faces");
         metrics.forget_model("digits");
         assert_eq!(metrics.encode(), empty);
         // Whoever still holds the handle counts into nothing.

@@ -16,11 +16,11 @@ use super::Limits;
 use super::body::{Due, RequestBody, ResponseBody, Violation};
 use super::counted::Counters;
 use crate::metrics::{ContainerMetrics, Refusal};
-use crate::service::{Body, HttpService, respond};
+use crate::service::{Body, HttpService, Name, respond};
 
 /// A service behind its limits.
 pub struct Ladder {
-    name: Arc<str>,
+    name: Name,
     service: Arc<dyn HttpService>,
     limits: Limits,
     in_flight: Arc<Semaphore>,
@@ -29,13 +29,12 @@ pub struct Ladder {
 }
 
 impl Ladder {
-    pub fn new(name: Arc<str>, service: Arc<dyn HttpService>, limits: Limits, metrics: ContainerMetrics) -> Ladder {
+    pub fn new(name: Name, service: Arc<dyn HttpService>, limits: Limits, metrics: ContainerMetrics) -> Ladder {
         let in_flight = Arc::new(Semaphore::new(limits.in_flight));
         Ladder { name, service, limits, in_flight, metrics, counters: Arc::default() }
     }
 
-    /// The container's name.
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &Name {
         &self.name
     }
 

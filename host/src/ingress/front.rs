@@ -16,7 +16,7 @@ use super::call::Ladder;
 use super::{Limits, Port};
 use crate::metrics::Metrics;
 use crate::service::front::BindFuture;
-use crate::service::{Body, Front, Guarded, HttpService, Listening, ResponseFuture, Traffic};
+use crate::service::{Body, Front, Guarded, HttpService, Listening, Name, ResponseFuture, Traffic};
 
 /// All published ports of a host share its limits and its metrics.
 pub struct Ingress {
@@ -31,9 +31,13 @@ impl Ingress {
 }
 
 impl Front for Ingress {
-    fn guard(&self, name: Arc<str>, service: Arc<dyn HttpService>) -> Arc<dyn Guarded> {
-        let metrics = self.metrics.container(&name);
+    fn guard(&self, name: Name, service: Arc<dyn HttpService>) -> Arc<dyn Guarded> {
+        let metrics = self.metrics.container(&name.get());
         Arc::new(Ladder::new(name, service, self.limits, metrics))
+    }
+
+    fn renamed(&self, old: &str, new: &str) {
+        self.metrics.rename_container(old, new);
     }
 
     fn forget(&self, name: &str) {

@@ -137,7 +137,7 @@ async fn serve_connection(stream: TcpStream, ladder: Arc<Ladder>, mut drain: wat
             () = poll_fn(|context| overdue.poll(context)) => {
                 let seconds = ladder.limits().deadline.as_secs_f32();
                 let reason = format!("the response was not complete within {seconds} s");
-                tracing::warn!(container = ladder.name(), reason, "response cut short");
+                tracing::warn!(container = %ladder.name(), reason, "response cut short");
                 return;
             }
             () = told(&mut drain), if !draining => {

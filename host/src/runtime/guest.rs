@@ -10,16 +10,16 @@ use wharf_sandbox::log::{LogSink, LogStream};
 use wharf_sandbox::service::{CallError, Service as Sandbox};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::service::{Body, HttpService, ResponseFuture, respond};
+use crate::service::{Body, HttpService, Name, ResponseFuture, respond};
 
 pub struct GuestService {
-    name: Arc<str>,
+    name: Name,
     sandbox: Sandbox,
     log: Arc<dyn LogSink>,
 }
 
 impl GuestService {
-    pub fn new(name: Arc<str>, sandbox: Sandbox, log: Arc<dyn LogSink>) -> GuestService {
+    pub fn new(name: Name, sandbox: Sandbox, log: Arc<dyn LogSink>) -> GuestService {
         GuestService { name, sandbox, log }
     }
 

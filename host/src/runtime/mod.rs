@@ -50,7 +50,7 @@ use crate::batch::{Batcher, ModelOptions, Models};
 use crate::container::devices::DeviceWish;
 use crate::container::spec::Gpus;
 use crate::error::{Error, ErrorKind, Result};
-use crate::service::{HttpService, PlacementSource, Service};
+use crate::service::{HttpService, Name, PlacementSource, Service};
 
 pub use launch::Launcher;
 pub use log::ContainerLog;
@@ -168,7 +168,7 @@ impl Runtime {
                     ..Guest::new(Output::Lines(Arc::new(log.clone())), workload.memory)
                 };
                 let sandbox = Sandbox::new(component, guest, workload.max_requests);
-                let name = workload.name.as_str().into();
+                let name = Name::new(workload.name.as_str());
                 Some(Arc::new(guest::GuestService::new(name, sandbox, Arc::new(log))))
             }
             None => None,

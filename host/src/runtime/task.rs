@@ -28,7 +28,7 @@ use crate::container::runtime::{
 };
 use crate::container::spec::Mount;
 use crate::error::Result;
-use crate::service::{Guarded, Listening, Service};
+use crate::service::{Guarded, Listening, Name, Service};
 
 /// Bytes of a health check's answer that are kept, as Docker keeps them.
 const PROBE_OUTPUT: usize = 4096;
@@ -40,6 +40,7 @@ const TRAPPED: i32 = 134;
 pub struct Parts {
     launcher: Launcher,
     start: Start,
+    name: Name,
     guest: Guest,
     pub batchers: Vec<(String, Arc<Batcher>)>,
     pub guarded: Option<Arc<dyn Guarded>>,
@@ -54,6 +55,7 @@ impl Parts {
     pub(super) fn new(launcher: Launcher, start: Start, guest: Guest, models: LoadedModels) -> Parts {
         Parts {
             launcher,
+            name: Name::new(start.name.as_str()),
             start,
             guest,
             batchers: models,
@@ -65,8 +67,8 @@ impl Parts {
         }
     }
 
-    pub fn name(&self) -> Arc<str> {
-        self.start.name.as_str().into()
+    pub fn name(&self) -> Name {
+        self.name.clone()
     }
 
     pub fn guest(&self) -> &Guest {
@@ -128,8 +130,7 @@ pub struct Running {
 struct Shared {
     kind: Kind,
     launcher: Launcher,
-    /// Changes with a rename.
-    name: Mutex<Arc<str>>,
+    name: Name,
     guest: Guest,
     argv: Vec<String>,
     root: std::path::PathBuf,
@@ -153,7 +154,7 @@ impl Shared {
         Shared {
             kind,
             launcher: parts.launcher,
-            name: Mutex::new(name),
+            name,
             guest: parts.guest,
             argv: parts.start.argv,
             root: parts.start.root,
@@ -169,10 +170,6 @@ impl Shared {
             ending: watch::Sender::new(None),
             _program: parts.program,
         }
-    }
-
-    fn name(&self) -> Arc<str> {
-        self.name.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The first end counts.
@@ -250,7 +247,7 @@ impl Shared {
     fn view(self: &Arc<Self>) -> View {
         let shared = self.clone();
         View {
-            name: self.name().to_string(),
+            name: self.name.to_string(),
             root: self.root.clone(),
             mounts: self.mounts.clone(),
             argv: self.argv.clone(),
@@ -299,7 +296,7 @@ impl Task for Running {
             shared.withdraw();
             shared.drain(grace, code).await;
             shared.end(Exit { code, ..Exit::default() });
-            shared.launcher.front.forget(&shared.name());
+            shared.launcher.front.forget(&shared.name.get());
         })
     }
 
@@ -313,7 +310,8 @@ impl Task for Running {
 
     fn renamed(&self, name: &str) {
         let shared = &self.shared;
-        *shared.name.lock().unwrap_or_else(PoisonError::into_inner) = name.into();
+        let before = shared.name.change(name);
+        shared.launcher.front.renamed(&before, name);
         let mut published = shared.published.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(old) = published.take() else { return };
         let service = Service { name: name.into(), ..(*old).clone() };

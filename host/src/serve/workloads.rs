@@ -13,6 +13,7 @@ use crate::ingress::Port;
 use crate::ingress::call::Ladder;
 use crate::runtime::log::LogLine;
 use crate::runtime::{ContainerLog, Started, Workload, totals};
+use crate::service::Name;
 
 /// Those that run, with their addresses; bare models have none.
 #[derive(Clone, Default)]
@@ -39,7 +40,7 @@ impl Workloads {
             let address = match &service.http {
                 Some(http) => {
                     let metrics = host.metrics.container(&service.name);
-                    let ladder = Ladder::new(service.name.clone(), http.clone(), config.limits, metrics);
+                    let ladder = Ladder::new(Name::new(service.name.clone()), http.clone(), config.limits, metrics);
                     let port = bind(publish.next(), config.bind, &mut free_port, Arc::new(ladder)).await?;
                     let address = port.address();
                     running.spawn(port.serve(draining.clone()));

@@ -7,14 +7,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::HttpService;
+use super::{HttpService, Name};
 use crate::error::Result;
 
 pub type BindFuture = Pin<Box<dyn Future<Output = Result<Box<dyn Listening>>> + Send>>;
 
 /// Puts services behind the limits of the data plane.
 pub trait Front: Send + Sync {
-    fn guard(&self, name: Arc<str>, service: Arc<dyn HttpService>) -> Arc<dyn Guarded>;
+    fn guard(&self, name: Name, service: Arc<dyn HttpService>) -> Arc<dyn Guarded>;
+
+    /// The container is called differently now; what is reported about it goes on under its new name.
+    fn renamed(&self, old: &str, new: &str);
 
     /// The container is gone: report nothing about it any more.
     fn forget(&self, name: &str);

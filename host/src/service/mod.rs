@@ -3,9 +3,11 @@
 //! `runtime/` publishes into it; `ingress/` and `oip/` look up. It knows no Docker, no Wasm and no ONNX.
 //!
 //! - [`front`]: how a service gets behind limits and onto ports, without knowing who does that
+//! - [`name`]: what a container is called, also after a rename
 //! - [`respond`]: answers the host gives in a service's place
 
 pub mod front;
+pub mod name;
 pub mod respond;
 
 use std::collections::BTreeMap;
@@ -19,6 +21,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use wharf_tensor::infer::Infer;
 
 pub use front::{Front, Guarded, Listening, Traffic};
+pub use name::Name;
 
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 pub type Body = UnsyncBoxBody<Bytes, BodyError>;

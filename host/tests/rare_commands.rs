@@ -1,0 +1,54 @@
+//! What is asked of containers seldom: names that change, models alone, tags in logs, sockets in volumes. Through the
+//! stock `docker` command line where it is here, and through ours.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
+
+mod support;
+
+use support::daemon::{TestDaemon, context_of};
+use support::eventually;
+use support::guests::fixture;
+use support::http::Client;
+
+const SERVICE: &str = "FROM scratch\nCOPY service.wasm /\nEXPOSE 5000\nENTRYPOINT [\"/service.wasm\"]\n";
+
+/// `wharf …`, which must succeed; what it printed, trimmed.
+#[track_caller]
+fn ok(daemon: &TestDaemon, arguments: &[&str]) -> String {
+    support::daemon::succeeded(daemon.wharf(arguments), arguments)
+}
+
+fn published(daemon: &TestDaemon, container: &str) -> Client {
+    Client(ok(daemon, &["port", container, "5000"]).parse().unwrap())
+}
+
+/// A host with a service that does whatever its path says.
+fn with_misbehave(flags: &[&str]) -> TestDaemon {
+    let daemon = TestDaemon::start_with(flags);
+    let context = context_of(SERVICE, &[("service.wasm", &fixture("misbehave"))]);
+    ok(&daemon, &["build", "-q", "-t", "misbehave", context.0.to_str().unwrap()]);
+    daemon
+}
+
+#[test]
+fn a_renamed_container_is_called_by_its_present_name() {
+    let daemon = with_misbehave(&["--max-in-flight", "1"]);
+    ok(&daemon, &["run", "-d", "-p", "127.0.0.1:0:5000", "--name", "earlier", "misbehave"]);
+    let service = published(&daemon, "earlier");
+    service.get("/ok").expect(200);
+    ok(&daemon, &["rename", "earlier", "present"]);
+    let ended = service.get("/no-response").expect(500);
+    assert_eq!(ended.json()["error"], "present ended without a response");
+    let host = daemon.host();
+    let slow = service.send("GET", "/sleep?ms=3600000", &[], b"");
+    eventually("it is in flight", || host.in_flight("present") == 1.0);
+    let busy = service.get("/ok").expect(503);
+    assert_eq!(busy.json()["error"], "present is busy: 1 requests are in flight, its limit; try again");
+    drop(slow);
+    let metrics = host.http().get("/metrics").expect(200).text();
+    assert!(metrics.contains(r#"wharf_http_requests_total{container="present",code="2xx"} 1"#), "{metrics}");
+    assert!(!metrics.contains("earlier"), "{metrics}");
+    ok(&daemon, &["rm", "-f", "present"]);
+    let metrics = host.http().get("/metrics").expect(200).text();
+    assert!(!metrics.contains("present"), "{metrics}");
+}
