@@ -5,11 +5,12 @@
 
 mod support;
 
-use support::daemon::{TestDaemon, context_of};
+use support::daemon::{TestDaemon, context_of, has_docker};
 use support::eventually;
 use support::guests::fixture;
 use support::http::Client;
 
+const JOB: &str = "FROM scratch\nCOPY job.wasm /\nENTRYPOINT [\"/job.wasm\"]\n";
 const SERVICE: &str = "FROM scratch\nCOPY service.wasm /\nEXPOSE 5000\nENTRYPOINT [\"/service.wasm\"]\n";
 
 /// `wharf …`, which must succeed; what it printed, trimmed.
@@ -51,4 +52,25 @@ fn a_renamed_container_is_called_by_its_present_name() {
     ok(&daemon, &["rm", "-f", "present"]);
     let metrics = host.http().get("/metrics").expect(200).text();
     assert!(!metrics.contains("present"), "{metrics}");
+}
+
+#[test]
+fn lines_of_a_log_carry_the_tag_that_was_asked_for() {
+    let daemon = TestDaemon::start();
+    let context = context_of(JOB, &[("job.wasm", &fixture("job"))]);
+    ok(&daemon, &["build", "-q", "-t", "job", context.0.to_str().unwrap()]);
+    let tag = ["--log-opt", "tag={{.Name}}/{{.ImageName}}", "--log-opt", "labels=team", "--label", "team=vision"];
+    ok(&daemon, &[&["run", "--name", "tagged"], &tag[..], &["job", "echo", "hello"]].concat());
+    assert_eq!(ok(&daemon, &["logs", "tagged"]), "hello");
+    assert_eq!(ok(&daemon, &["logs", "--details", "tagged"]), "tag=tagged%2Fjob,team=vision hello");
+    if has_docker() {
+        assert_eq!(daemon.ok(&["logs", "--details", "tagged"]), "tag=tagged%2Fjob,team=vision hello");
+    }
+    ok(&daemon, &["rename", "tagged", "again"]);
+    ok(&daemon, &["start", "-a", "again"]);
+    let both = ok(&daemon, &["logs", "--details", "again"]);
+    assert_eq!(both, "tag=tagged%2Fjob,team=vision hello\ntag=again%2Fjob,team=vision hello");
+    let wrong = daemon.wharf(&["run", "--log-opt", "tag={{.Nmae}}", "job"]);
+    assert_eq!(wrong.code, Some(125), "{wrong:?}");
+    assert!(wrong.stderr.contains("{{.Nmae}} is not known"), "{wrong:?}");
 }

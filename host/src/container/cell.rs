@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::health::Tracker;
+use super::logs::attributes;
 use super::logs::feed::Feed;
 use super::logs::file::Rotation;
 use super::logs::journal::Journal;
@@ -82,8 +83,7 @@ impl Stdin {
 impl Cell {
     pub fn new(containers: &Path, record: Record, queue: Queue) -> Arc<Cell> {
         let folder = containers.join(&record.id);
-        let spec = &record.spec;
-        let journal = (spec.log.driver != "none").then(|| Arc::new(journal(&folder, &record.id, spec)));
+        let journal = (record.spec.log.driver != "none").then(|| Arc::new(journal(&folder, &record)));
         let exit = Exit { code: record.exit_code, out_of_memory: record.out_of_memory, error: record.error.clone() };
         Arc::new(Cell {
             id: record.id.clone(),
@@ -163,6 +163,13 @@ impl Cell {
         live.stdin.receiver.take()
     }
 
+    /// A run begins: its lines carry the name that the container has now.
+    pub fn mark_log(&self) {
+        let Some(journal) = self.feed.journal() else { return };
+        let (spec, name) = (self.spec(), self.name());
+        journal.set_attrs(attributes::of(&spec, &self.id, &name));
+    }
+
     /// The run is over, or failed to begin: clients see the end, the log is closed, and the next run has a new stdin.
     pub fn disconnect(&self) {
         self.feed.detach_all();
@@ -220,26 +227,14 @@ impl Cell {
     }
 }
 
-fn journal(folder: &Path, id: &str, spec: &Spec) -> Journal {
-    let log = &spec.log;
+fn journal(folder: &Path, record: &Record) -> Journal {
+    let (spec, log) = (&record.spec, &record.spec.log);
     let rotation = Rotation {
         max_size: log.max_size.filter(|size| *size > 0),
         max_file: log.max_file.max(1),
         compress: log.compresses(),
     };
-    let named = |option: &str| {
-        let list = log.options.get(option).map(String::as_str).unwrap_or_default();
-        list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect::<Vec<_>>()
-    };
-    let labels =
-        named("labels").into_iter().filter_map(|name| spec.labels.get(name).map(|value| (name, value.as_str())));
-    let variable = |name| {
-        let mut pairs = spec.environment.iter().filter_map(|pair| pair.split_once('='));
-        pairs.find(|(known, _)| *known == name)
-    };
-    let environment = named("env").into_iter().filter_map(variable);
-    let attrs = labels.chain(environment).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    Journal::new(log_path(folder, id), rotation, attrs)
+    Journal::new(log_path(folder, &record.id), rotation, attributes::of(spec, &record.id, &record.name))
 }
 
 fn log_path(folder: &Path, id: &str) -> PathBuf {

@@ -50,6 +50,7 @@ impl Shared {
 
     async fn run(self: &Arc<Self>, cell: &Arc<Cell>) -> Result<Arc<dyn Task>> {
         let (spec, name) = (cell.spec(), cell.name());
+        cell.mark_log();
         let (shared, own, own_spec) = (self.clone(), cell.clone(), spec.clone());
         let (root, mounts) = blocking(move || prepare(&shared, &own, &own_spec)).await?;
         let ports = free_of_ranges(&spec, ports(&spec));

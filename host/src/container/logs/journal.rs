@@ -18,7 +18,7 @@ const BEHIND: usize = 64;
 pub struct Journal {
     path: PathBuf,
     rotation: Rotation,
-    attrs: BTreeMap<String, String>,
+    attrs: Mutex<BTreeMap<String, String>>,
     /// Held while a batch is written or the files are opened for reading: both are short, and neither waits.
     inner: Mutex<Inner>,
 }
@@ -48,7 +48,12 @@ pub struct Opened {
 
 impl Journal {
     pub fn new(path: PathBuf, rotation: Rotation, attrs: BTreeMap<String, String>) -> Journal {
-        Journal { path, rotation, attrs, inner: Mutex::default() }
+        Journal { path, rotation, attrs: Mutex::new(attrs), inner: Mutex::default() }
+    }
+
+    /// Lines carry these from now on.
+    pub fn set_attrs(&self, attrs: BTreeMap<String, String>) {
+        *self.attrs.lock().unwrap_or_else(PoisonError::into_inner) = attrs;
     }
 
     pub fn path(&self) -> &Path {
@@ -57,6 +62,7 @@ impl Journal {
 
     /// Never fails: what cannot be written is counted. Blocking.
     pub fn append(&self, lines: &[Line]) {
+        let attrs = self.attrs.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let inner = &mut *self.inner();
         let opened = match &mut inner.file {
             Some(file) => Ok(file),
@@ -70,7 +76,7 @@ impl Journal {
         let remark = (inner.lost > 0).then(|| lost(inner.lost));
         for (line, counts) in remark.iter().map(|line| (line, 0)).chain(lines.iter().map(|line| (line, 1))) {
             let mut encoded = Vec::new();
-            encode(line, &self.attrs, &mut encoded);
+            encode(line, &attrs, &mut encoded);
             if !file.fits(batch.bytes.len(), encoded.len()) {
                 self.flush(file, &mut inner.lost, &mut batch);
                 self.rotate(file, &mut inner.followers);

@@ -6,6 +6,7 @@
 //!
 //! It must never know a container's state: a reader is told by a flag when no more will come.
 
+pub mod attributes;
 pub mod feed;
 pub mod file;
 pub mod journal;

@@ -69,10 +69,17 @@ fn line(entry: &LogEntry, prefix: Prefix) -> Bytes {
     line.freeze()
 }
 
-/// `k=v,k2=v2 `, as in Docker with the blank even where there are none.
+/// `k=v,k2=v2 `, as in Docker escaped as in a URL, and with the blank even where there are none.
 fn details(attributes: &BTreeMap<String, String>) -> String {
-    let pairs: Vec<String> = attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let pairs: Vec<String> =
+        attributes.iter().map(|(key, value)| format!("{}={}", escape(key), escape(value))).collect();
     format!("{} ", pairs.join(","))
+}
+
+/// Go's `url.QueryEscape`.
+fn escape(text: &str) -> String {
+    let escaped: String = form_urlencoded::byte_serialize(text.as_bytes()).collect();
+    escaped.replace('*', "%2A").replace("%7E", "~")
 }
 
 #[cfg(test)]
@@ -106,6 +113,7 @@ mod tests {
     fn details_are_joined_by_commas() {
         let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         assert_eq!(details(&BTreeMap::from([pair("a", "1"), pair("b", "2")])), "a=1,b=2 ");
+        assert_eq!(details(&BTreeMap::from([pair("a/b", "x y,~*")])), "a%2Fb=x+y%2C~%2A ");
         assert_eq!(details(&BTreeMap::new()), " ");
     }
 }

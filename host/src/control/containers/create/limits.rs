@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::request::{DeviceRequest, GpuRequest, HostConfig, LogRequest, RestartRequest};
+use crate::container::logs::attributes;
 use crate::container::spec::{Gpus, LogOptions, RestartPolicy, is_true};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -92,6 +93,7 @@ pub fn log(request: &LogRequest) -> Result<LogOptions> {
             _ => {}
         }
     }
+    attributes::check(&request.config)?;
     if driver == "json-file" && log.compresses() && (log.max_file < 2 || log.max_size.is_none()) {
         return Err(Error::invalid("compress cannot be true when max-file is less than 2 or max-size is not set"));
     }
