@@ -18,7 +18,7 @@ use support::host::{Ended, Scratch, WHARF, run};
 /// The program with nothing of the caller's environment that it reads.
 fn wharf(arguments: &[&str]) -> Command {
     let mut command = Command::new(WHARF);
-    command.args(arguments).env_remove("ORT_DYLIB_PATH").env_remove("WHARF_LOG");
+    command.args(arguments).env_remove("ORT_DYLIB_PATH").env_remove("WHARF_LOG").env_remove("WHARF_LOG_TO");
     // Help is as wide as the terminal; there is none here.
     command.env_remove("COLUMNS");
     command

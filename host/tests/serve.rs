@@ -223,6 +223,33 @@ fn guests_lines_are_json_on_the_stream_they_were_written_to() {
 }
 
 #[test]
+fn the_hosts_own_log_goes_where_it_is_told_to() {
+    let (flag, variable) = (["--log-to", "stdout"].as_slice(), "stdout");
+    for (flags, set, from) in [(&[][..], "", "stderr"), (flag, "", "stdout"), (&[], variable, "stdout")] {
+        let mut command = Command::new(WHARF);
+        command.arg("serve").arg(fixture("misbehave")).args(["-p", "127.0.0.1:0:5000", "--http", "127.0.0.1:0"]);
+        command.args(flags).env_remove("WHARF_LOG_TO").env("ORT_DYLIB_PATH", library());
+        if !set.is_empty() {
+            command.env("WHARF_LOG_TO", set);
+        }
+        let mut host = TestHost::start(&mut command);
+        // A service's words stay on the stream that it chose.
+        host.service("misbehave").get("/log?line=said").expect(200);
+        let said = host.log().wait_for("the service's line", |line| line.line() == "said");
+        assert_eq!(said.from, "stderr");
+        host.signal("TERM");
+        host.wait();
+        let last = host.log().wait_for("last word", |line| line.message() == "stopped");
+        assert_eq!(last.from, from);
+        let astray: Vec<_> = host.log().lines().into_iter().filter(|line| !line.message().is_empty()).collect();
+        assert!(astray.iter().all(|line| line.from == from), "{flags:?} {set:?}:\n{}", host.log().text());
+    }
+    let ended = run(Command::new(WHARF).args(["serve", "--log-to", "syslog"]));
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("invalid value 'syslog' for '--log-to <STREAM>'"), "{}", ended.stderr);
+}
+
+#[test]
 fn people_get_a_log_without_json_and_without_control_characters() {
     let mut command = Command::new(WHARF);
     command.arg("serve").arg(fixture("no-handler")).args(["--http", "127.0.0.1:0", "--log-format", "human"]);

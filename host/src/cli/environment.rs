@@ -28,6 +28,8 @@ pub const HTTP: &str = "WHARF_HTTP";
 pub const BIND: &str = "WHARF_BIND";
 /// Filter of the host's log, e.g. `debug` or `wharf=debug`.
 pub const LOG: &str = "WHARF_LOG";
+/// Where the host's log goes: `stdout` or `stderr`.
+pub const LOG_TO: &str = "WHARF_LOG_TO";
 /// Where a service manager such as systemd wants to hear of the host: `sd_notify(3)`.
 pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 /// How long it lets the host be silent, in microseconds, and which process it means: `sd_watchdog_enabled(3)`.

@@ -82,8 +82,13 @@ fn says(image: &Value, expected: &Expected) -> Result<()> {
         let value = &labels[format!("org.opencontainers.image.{label}")];
         ensure!(value.as_str().is_some_and(|value| !value.is_empty()), "the label {label}: {labels}");
     }
-    let every =
-        ["WHARF_DATA=/var/lib/wharf", "WHARF_HTTP=0.0.0.0:8000", "WHARF_BIND=0.0.0.0", "ORT_DISABLE_TELEMETRY=1"];
+    let every = [
+        "WHARF_DATA=/var/lib/wharf",
+        "WHARF_HTTP=0.0.0.0:8000",
+        "WHARF_BIND=0.0.0.0",
+        "WHARF_LOG_TO=stdout",
+        "ORT_DISABLE_TELEMETRY=1",
+    ];
     for variable in every.iter().chain(expected.environment) {
         let seen = config["Env"].as_array().is_some_and(|env| env.iter().any(|one| one == variable));
         ensure!(seen, "ENV without {variable}: {}", config["Env"]);

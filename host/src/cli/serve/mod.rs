@@ -25,7 +25,7 @@ use crate::runtime::Workload;
 use crate::serve::config::{self, Control, DeviceList, DeviceWish, Publish, ServeConfig, WhenReady};
 use crate::serve::notify::Supervisor;
 use crate::serve::target;
-use crate::serve::telemetry::{self, LogFormat};
+use crate::serve::telemetry::{self, LogFormat, LogOutput};
 
 /// Of one instance, unless --memory says otherwise.
 const MEMORY: u64 = 256 << 20;
@@ -128,6 +128,10 @@ pub struct Serve {
     #[arg(long, value_enum, value_name = "FORMAT")]
     log_format: Option<Format>,
 
+    /// Where the host's own log goes; services' lines stay on the stream they wrote them to
+    #[arg(long, value_enum, value_name = "STREAM", env = environment::LOG_TO, default_value = "stderr")]
+    log_to: Output,
+
     /// What the host logs: error, warn, info, debug, trace, or a filter such as wharf=debug
     #[arg(long, value_name = "FILTER", env = environment::LOG, default_value = "info")]
     log_level: String,
@@ -188,14 +192,24 @@ enum Format {
     Json,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    Stdout,
+    Stderr,
+}
+
 impl Serve {
     pub fn execute(self) -> Result<ExitCode> {
+        let log_output = match self.log_to {
+            Output::Stdout => LogOutput::Stdout,
+            Output::Stderr => LogOutput::Stderr,
+        };
         let log_format = match self.log_format {
             Some(Format::Human) => LogFormat::Human,
             Some(Format::Json) => LogFormat::Json,
-            None => LogFormat::detect(),
+            None => LogFormat::detect(log_output),
         };
-        telemetry::install(log_format, &self.log_level, environment::wants_colour())?;
+        telemetry::install(log_output, log_format, &self.log_level, environment::wants_colour())?;
         // What the verbs say that it borrows belongs into the log, in its format.
         table::divert(|line| tracing::info!("{line}"));
         let config = self.resolve(log_format)?;
