@@ -54,20 +54,22 @@ fn the_serving_runtime_serves_what_kserve_downloads() {
     mnt.file("models/digits.onnx", &digits);
     mnt.file("models/numbers/3/model.onnx", &digits);
     mnt.file("models/numbers/config.pbtxt", b"platform: \"onnxruntime_onnx\"\n");
+    mnt.file("models/plain/model.onnx", &digits);
     let mut command = Command::new(WHARF);
     for argument in ended.stdout.lines() {
         match argument {
-            "/mnt" => command.arg(&mnt.0),
+            "/mnt/models" => command.arg(mnt.0.join("models")),
             "/var/lib/wharf" => command.arg(&data.0),
             "0.0.0.0:8080" => command.arg("127.0.0.1:0"),
             other => command.arg(other),
         };
     }
     let host = TestHost::start(command.args(["--log-format", "json"]));
-    for path in
-        ["/v2/health/ready", "/v2/health/live", "/v2/models/digits/ready", "/v2/models/numbers/ready", "/metrics"]
-    {
+    for path in ["/v2/health/ready", "/v2/health/live", "/metrics"] {
         host.http().get(path).expect(200);
+    }
+    for name in ["digits", "numbers", "plain"] {
+        host.http().get(&format!("/v2/models/{name}/ready")).expect(200);
     }
     assert_eq!(host.stop(), Some(0));
 }

@@ -206,6 +206,36 @@ fn instances_are_reused_as_often_as_allowed() {
     assert_eq!(guest.get("/counter").expect(200).json()["count"], 1);
 }
 
+// ---- repositories of models ----
+
+#[test]
+fn a_repository_is_served_as_triton_serves_it() {
+    let digits = fs::read(model("digits", "digits")).unwrap();
+    let scratch = Scratch::new();
+    for file in ["digits/1/model.onnx", "digits/3/model.onnx", "plain/model.onnx", "flat.onnx"] {
+        scratch.file(&format!("repository/{file}"), &digits);
+    }
+    scratch.file("repository/digits/config.pbtxt", b"platform: \"onnxruntime_onnx\"\n");
+    scratch.file("repository/README.md", b"no model");
+    let host = TestHost::serve(&[&scratch.0.join("repository")], &[]);
+    for name in ["digits", "plain", "flat"] {
+        assert_eq!(host.http().get(&format!("/v2/models/{name}")).expect(200).json()["name"], name);
+    }
+    assert_eq!(host.stop(), Some(0));
+
+    // One model of it, which is called as its folder.
+    let host = TestHost::serve(&[&scratch.0.join("repository/digits")], &[]);
+    host.http().get("/v2/models/digits/ready").expect(200);
+    assert_eq!(host.stop(), Some(0));
+
+    let empty = scratch.0.join("repository/none");
+    fs::create_dir(&empty).unwrap();
+    let ended = refused(&[&empty], &[]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    let hint = "no model (models/*.onnx, *.onnx, NAME/VERSION/model.onnx)";
+    assert!(ended.stderr.contains(hint), "{}", ended.stderr);
+}
+
 // ---- the log ----
 
 #[test]

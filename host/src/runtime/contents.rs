@@ -60,8 +60,8 @@ pub fn within(root: &Path, path: &Path) -> PathBuf {
     inside.iter().fold(root.to_owned(), |path, name| path.join(name))
 }
 
-/// The models of a folder: `NAME.onnx`, or the Triton layout `NAME/VERSION/model.onnx`, of which the highest version is
-/// taken. A folder that is not there holds none.
+/// The models of a folder: `NAME.onnx`, the Triton layout `NAME/VERSION/model.onnx`, of which the highest version is
+/// taken, or `NAME/model.onnx`. A folder that is not there holds none.
 pub fn models(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
     let mut models = BTreeMap::new();
     if !folder.is_dir() {
@@ -71,12 +71,26 @@ pub fn models(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
         if extension(&path) == Some("onnx") {
             models.insert(stem(&path), path);
         } else if path.is_dir()
-            && let Some(model) = highest_version(&path)?
+            && let Some(model) = versioned_or_not(&path)?
         {
             models.insert(stem(&path), model);
         }
     }
     Ok(models)
+}
+
+/// The models of a folder that is itself a repository, as Triton's `--model-repository` names one; or that is itself
+/// one model, `VERSION/model.onnx`, then called `name`.
+pub fn repository(folder: &Path, name: &str) -> Result<BTreeMap<String, PathBuf>> {
+    match highest_version(folder)? {
+        Some(model) => Ok(BTreeMap::from([(name.to_owned(), model)])),
+        None => models(folder),
+    }
+}
+
+fn versioned_or_not(folder: &Path) -> Result<Option<PathBuf>> {
+    let file = folder.join("model.onnx");
+    Ok(highest_version(folder)?.or_else(|| file.is_file().then_some(file)))
 }
 
 fn highest_version(folder: &Path) -> Result<Option<PathBuf>> {
@@ -156,11 +170,22 @@ mod tests {
     fn the_highest_version_of_a_model_counts() {
         let root = image(
             "models",
-            &["models/digits.onnx", "models/eyes/2/model.onnx", "models/eyes/10/model.onnx", "models/notes/readme.md"],
+            &[
+                "models/digits.onnx",
+                "models/eyes/2/model.onnx",
+                "models/eyes/10/model.onnx",
+                "models/eyes/model.onnx",
+                "models/mouth/model.onnx",
+                "models/notes/readme.md",
+            ],
         );
         let models = models(&root.join("models")).unwrap();
-        assert_eq!(models.keys().collect::<Vec<_>>(), ["digits", "eyes"]);
+        assert_eq!(models.keys().collect::<Vec<_>>(), ["digits", "eyes", "mouth"]);
         assert!(models["eyes"].ends_with("eyes/10/model.onnx"));
+        assert!(models["mouth"].ends_with("mouth/model.onnx"));
+        assert_eq!(repository(&root.join("models"), "models").unwrap(), models);
+        let one = repository(&root.join("models/eyes"), "eyes").unwrap();
+        assert_eq!(one, BTreeMap::from([("eyes".to_owned(), models["eyes"].clone())]));
         assert!(super::models(&root.join("nowhere")).unwrap().is_empty());
         fs::remove_dir_all(root).unwrap();
     }

@@ -1,11 +1,12 @@
-//! From a path on the command line to a workload: a `.wasm`, an `.onnx`, or a folder with a component and models.
+//! From a path on the command line to a workload: a `.wasm`, an `.onnx`, a folder with a component and models, or a
+//! repository of models.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::runtime::contents::{entries, extension, models, stem};
+use crate::runtime::contents::{entries, extension, models, repository, stem};
 
 /// What a path holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,14 +78,19 @@ impl Target {
                 )));
             }
         };
-        let models = models(&folder.join("models"))?;
+        let mut models = models(&folder.join("models"))?;
+        // A folder that is to be built may well have a model lying beside its Dockerfile.
+        if component.is_none() && models.is_empty() && !folder.join("Dockerfile").is_file() {
+            models = repository(folder, &name)?;
+        }
         if component.is_none() && models.is_empty() {
             let hint = match folder.join("Cargo.toml").is_file() {
                 true => "; it is a Cargo package: build it first and serve its folder of results".to_owned(),
                 false => compose_hint(folder),
             };
             return Err(Error::invalid(format!(
-                "{} holds no component (*.wasm), no model (models/*.onnx) and no Dockerfile{hint}",
+                "{} holds no component (*.wasm), no model (models/*.onnx, *.onnx, NAME/VERSION/model.onnx) and no \
+                 Dockerfile{hint}",
                 folder.display()
             )));
         }

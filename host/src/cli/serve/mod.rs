@@ -36,8 +36,8 @@ const MEMORY: u64 = 256 << 20;
 /// name, and waits for `wharf run`, `docker run` and all the others on its socket.
 ///
 /// With TARGETs it serves them in the foreground, with their output, until Ctrl-C. A TARGET is
-///   a component (.wasm), a model (.onnx), or a folder with a component and models/:
-///     served as it is, without an image;
+///   a component (.wasm), a model (.onnx), a folder with a component and models/, or a
+///     repository of models (NAME/VERSION/model.onnx): served as it is, without an image;
 ///   an image's name: run as `wharf run --rm` does, pulled first if it is not here;
 ///   a folder with a Dockerfile: built as `wharf build` does, then run the same way;
 ///   a compose file (.yml, .yaml): brought up as `wharf compose up` does.
