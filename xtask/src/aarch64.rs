@@ -1,11 +1,13 @@
 //! `cargo xtask test-aarch64`: the host, cross-built, answers a picture under an emulator with ONNX Runtime's aarch64
-//! library: what a Jetson's CPU would do, proved without one. Installs nothing: it says what is missing.
+//! library: what a Jetson's CPU would do, proved without one. Files that say "Jetson" stand in for a board: the host must
+//! know it, say why its GPU cannot be used, and answer on the CPU. Installs nothing: it says what is missing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 
 use crate::dist::elf;
 use crate::step::{self, Steps};
@@ -30,6 +32,20 @@ const GLIBC: elf::Version = (2, 35);
 /// In KiB. Address space as on kernels with 39 bits: several Jetsons have these. The emulator's own `-R` ends in a failed
 /// assertion where more is asked for than there is.
 const SMALL_SPACE: u64 = 1 << 29;
+/// An AGX Orin with JetPack 6.2, as far as files tell: its GPU is there, its driver is not.
+const BOARD: &str = "NVIDIA Jetson AGX Orin Developer Kit";
+const JETSON: [(&str, &str); 5] = [
+    (
+        "etc/nv_tegra_release",
+        "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 01:49:37 UTC 2025\n",
+    ),
+    ("sys/devices/soc0/family", "Tegra\n"),
+    ("proc/device-tree/compatible", "nvidia,p3737-0000+p3701-0005\0nvidia,p3701-0005\0nvidia,tegra234\0"),
+    ("proc/device-tree/model", "NVIDIA Jetson AGX Orin Developer Kit\0"),
+    ("dev/nvhost-gpu", ""),
+];
+/// Where the host looks for such files.
+const SYSROOT: &str = "WHARF_SYSROOT";
 
 /// `cargo xtask test-aarch64`.
 pub fn run(tree: &Tree, arguments: &[String]) -> Result<()> {
@@ -40,7 +56,7 @@ pub fn run(tree: &Tree, arguments: &[String]) -> Result<()> {
         bail!("this machine is an aarch64 one: `cargo xtask test` runs everything, without an emulator");
     }
     let tools = Tools::find(tree)?;
-    let mut steps = Steps::new(5);
+    let mut steps = Steps::new(6);
     let program = steps.run("cross build (the first takes a quarter of an hour)", || tools.build(tree))?;
     let guests = steps.run("guests", || guests::ready(tree))?;
     let wheel = steps.run("ONNX Runtime for aarch64", || onnxruntime::with_licences(tree, "aarch64"))?;
@@ -50,7 +66,8 @@ pub fn run(tree: &Tree, arguments: &[String]) -> Result<()> {
             lay_out(&program, &wheel, &root)?;
             doctor(&tools, &root)
         })
-        .and_then(|()| steps.run("serve a digit", || serve(tree, &guests, &tools, &root)));
+        .and_then(|()| steps.run("serve a digit", || serve(tree, &guests, &tools, &root)))
+        .and_then(|()| steps.run("what says that it is a Jetson", || jetson(tree, &guests, &tools, &root)));
     // Best effort: a folder left behind costs space only.
     let _ = fs::remove_dir_all(&root);
     outcome
@@ -199,6 +216,52 @@ fn serve(tree: &Tree, guests: &Path, tools: &Tools, root: &Path) -> Result<()> {
     let trial = Trial::start(tools.emulated(&root.join("bin/wharf")), guests, &root.join("data"))?;
     trial.recognises(tree)?;
     trial.stop()
+}
+
+/// The host on files of a Jetson.
+fn jetson(tree: &Tree, guests: &Path, tools: &Tools, root: &Path) -> Result<()> {
+    let board = root.join("board");
+    for (file, text) in JETSON {
+        layout::write(&board.join(file), text.as_bytes())?;
+    }
+    let program = root.join("bin/wharf");
+    let findings = |add: &[(&str, &Path)]| -> Result<Vec<Value>> {
+        let mut command = tools.emulated(&program);
+        command.env_clear().envs(add.iter().copied());
+        command.args(["doctor", "--format", "json", "--data"]).arg(root.join("data"));
+        let report: Value = serde_json::from_str(&step::capture(&mut command)?).context("doctor printed no JSON")?;
+        Ok(report["findings"].as_array().cloned().unwrap_or_default())
+    };
+    let find = |findings: &[Value], name: &str| findings.iter().find(|finding| finding["name"] == name).cloned();
+
+    ensure!(find(&findings(&[])?, "jetson").is_none(), "an emulator is taken for a Jetson");
+    let on_board = findings(&[(SYSROOT, &board)])?;
+    let known = find(&on_board, "jetson").context("files of a Jetson are taken for none")?;
+    step::note(format_args!("jetson: {}", text(&known, "detail")));
+    for part in [BOARD, "tegra234", "L4T 36.4.3"] {
+        ensure!(text(&known, "detail").contains(part), "the board is not called {part}: {known}");
+    }
+    for device in ["device tensorrt", "device cuda"] {
+        let finding = find(&on_board, device).with_context(|| format!("doctor is silent about {device}"))?;
+        step::note(format_args!("{device}: {}", text(&finding, "detail")));
+        ensure!(finding["usable"] == false, "there is no {device} here: {finding}");
+        ensure!(!text(&finding, "detail").is_empty(), "no reason is given: {finding}");
+    }
+
+    let trial = Trial::start_with(tools.emulated(&program), guests, &root.join("data"), |command| {
+        command.env(SYSROOT, &board).args(["--device", "tensorrt"]);
+    })?;
+    let loaded = trial.loaded();
+    ensure!(loaded["device"] == "cpu", "the model is not on the CPU: {loaded}");
+    let reasons = text(loaded, "instead_of");
+    ensure!(reasons.contains("tensorrt"), "why it is not on TensorRT is not said: {loaded}");
+    step::note(format_args!("on the CPU instead of {reasons}"));
+    trial.recognises(tree)?;
+    trial.stop()
+}
+
+fn text<'a>(finding: &'a Value, field: &str) -> &'a str {
+    finding[field].as_str().unwrap_or_default()
 }
 
 #[cfg(test)]

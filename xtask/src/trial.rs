@@ -23,18 +23,31 @@ pub struct Trial {
     child: Child,
     /// `address:port` of the digits service.
     address: String,
+    /// What it said of the model that it loaded.
+    loaded: Value,
 }
 
 impl Trial {
     /// Starts `command` (a host's program, perhaps behind an emulator) with the digits example of `guests` and nothing in
     /// its environment; `data` is where it may write.
-    pub fn start(mut command: Command, guests: &Path, data: &Path) -> Result<Trial> {
+    pub fn start(command: Command, guests: &Path, data: &Path) -> Result<Trial> {
+        Trial::start_with(command, guests, data, |_| ())
+    }
+
+    /// The same with what `add` adds to the command: flags, variables.
+    pub fn start_with(
+        mut command: Command,
+        guests: &Path,
+        data: &Path,
+        add: impl FnOnce(&mut Command),
+    ) -> Result<Trial> {
         command.env_clear().arg("serve").arg(guests.join("digits"));
+        add(&mut command);
         command.args(["-p", "127.0.0.1:0:5000", "--http", "127.0.0.1:0", "--log-format", "json", "--data"]).arg(data);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("cannot start the host")?;
         let lines = follow(&mut child);
-        let mut trial = Trial { child, address: String::new() };
+        let mut trial = Trial { child, address: String::new(), loaded: Value::Null };
         let mut seen = String::new();
         loop {
             let Ok(line) = lines.recv_timeout(PATIENCE) else {
@@ -45,6 +58,9 @@ impl Trial {
             let fields = &event["fields"];
             if fields["message"] == "listening" && fields["name"] == "digits" {
                 trial.address = fields["address"].as_str().unwrap_or_default().to_owned();
+            }
+            if fields["message"] == "loaded" {
+                trial.loaded = fields.clone();
             }
             if fields["message"] == "ready" {
                 step::note(format_args!("ready on {}", trial.address));
@@ -62,6 +78,11 @@ impl Trial {
         let digit = serde_json::from_str::<Value>(body).ok().and_then(|json| json["digit"].as_i64());
         ensure!(digit == Some(DIGIT), "a picture of {DIGIT} was taken for {digit:?}: {answer}");
         Ok(())
+    }
+
+    /// The fields of its log's line about its model: `device`, and `instead_of` with the reasons where it fell back.
+    pub fn loaded(&self) -> &Value {
+        &self.loaded
     }
 
     /// SIGTERM, and an end as it should be.
