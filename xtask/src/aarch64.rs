@@ -157,7 +157,7 @@ fn compiler() -> Option<Compiler> {
 }
 
 /// The first emulator that is new enough: named by WHARF_QEMU, in the target folder, or installed.
-fn qemu(tree: &Tree) -> Result<PathBuf> {
+pub fn qemu(tree: &Tree) -> Result<PathBuf> {
     let own = std::env::var_os("WHARF_QEMU").map(PathBuf::from);
     let kept = tree.target().join("qemu/usr/bin/qemu-aarch64");
     let installed = ["qemu-aarch64", "qemu-aarch64-static"].map(PathBuf::from);

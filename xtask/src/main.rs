@@ -54,7 +54,8 @@ To ship it
 
 Container images of the host (Dockerfiles/)
   test-images       lint, build and run them with hadolint, buildah and podman, as root; says what it skipped.
-                    --lint: only that. --wharf FILE, --wharf-arm64 FILE: a program that is built already
+                    --lint: only that. --wharf FILE, --wharf-arm64 FILE: a program that is built already.
+                    --gpu: the cuda image with ONNX Runtime's GPU build (256 MB to fetch)
   sbom --target TRIPLE --onnxruntime PINS.txt|VERSION
                     print what the program is made of, as CycloneDX JSON
 

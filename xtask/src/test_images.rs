@@ -1,10 +1,11 @@
 //! `cargo xtask test-images`: the Dockerfiles of the host, linted, built with buildah and run with podman, without a daemon.
 //!
 //! [`engine`] calls the tools, [`context`] lays out what is built from, [`structure`] looks at what was built, [`running`]
-//! uses it. What this machine cannot do is said loudly at the end; what it can do and fails ends the task with an error.
+//! uses it, [`examined`] asks `wharf doctor` in the images that cannot be used here. What this machine cannot do is said loudly at the end; what it can do and fails ends the task with an error.
 
 mod context;
 mod engine;
+mod examined;
 mod running;
 mod structure;
 
@@ -29,6 +30,8 @@ pub struct Asked {
     pub wharf: Option<PathBuf>,
     /// The same for linux/arm64, which is not built here.
     pub wharf_arm64: Option<PathBuf>,
+    /// The cuda image gets ONNX Runtime's GPU build (256 MB to fetch) instead of the one for CPUs.
+    pub gpu: bool,
     /// Only lint.
     pub lint: bool,
 }
@@ -45,12 +48,12 @@ impl Skipped {
     }
 }
 
-/// `cargo xtask test-images [--lint] [--wharf FILE] [--wharf-arm64 FILE]`.
+/// `cargo xtask test-images [--lint] [--gpu] [--wharf FILE] [--wharf-arm64 FILE]`.
 pub fn run(tree: &Tree, arguments: &[String]) -> Result<()> {
     let asked = parse(arguments)?;
     let work = tree.target().join("images");
     let mut skipped = Skipped::default();
-    let mut steps = Steps::new(if asked.lint { 1 } else { 6 });
+    let mut steps = Steps::new(if asked.lint { 1 } else { 7 });
     steps.run("lint", || lint(tree, &work))?;
     if !asked.lint {
         match engine::missing() {
@@ -68,9 +71,12 @@ fn parse(arguments: &[String]) -> Result<Asked> {
         let mut file = || words.next().map(PathBuf::from).with_context(|| format!("{word} needs a file"));
         match word.as_str() {
             "--lint" => asked.lint = true,
+            "--gpu" => asked.gpu = true,
             "--wharf" => asked.wharf = Some(file()?),
             "--wharf-arm64" => asked.wharf_arm64 = Some(file()?),
-            _ => bail!("`cargo xtask test-images` takes --lint, --wharf FILE and --wharf-arm64 FILE, not `{word}`"),
+            _ => bail!(
+                "`cargo xtask test-images` takes --lint, --gpu, --wharf FILE and --wharf-arm64 FILE, not `{word}`"
+            ),
         }
     }
     Ok(asked)
@@ -98,10 +104,8 @@ fn build_and_run(tree: &Tree, work: &Path, asked: &Asked, steps: &mut Steps, ski
         let l4t = ["JETPACK=6", "BINARIES=prebuilt", "ONNXRUNTIME=given", "TENSORRT_PACKAGES=", &six, &seven];
         engine.build(&context, "Dockerfile.l4t", "linux/arm64", "wharf:l4t-jetpack6", &l4t)
     })?;
-    steps.run("structure", || structure::check(&engine, asked.wharf.is_none(), skipped))?;
-    if asked.wharf_arm64.is_none() {
-        skipped.add("the arm64 images hold a text in place of the program: --wharf-arm64 FILE puts a real one in");
-    }
+    steps.run("structure", || structure::check(&engine, asked, skipped))?;
+    steps.run("wharf doctor in the images", || examined::check(tree, &engine, asked, skipped))?;
     skipped.add("NVIDIA's bases are not pulled: Debian and our own arm64 image stood in for them, and no GPU was used");
     skipped.add("compiling inside an image (BINARIES=build), ONNX Runtime for a Jetson (ONNXRUNTIME=source)");
     steps.run("run", || running::check(tree, &engine, work))
@@ -165,7 +169,8 @@ mod tests {
     fn what_is_typed_is_understood_or_refused() {
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         let asked = parse(&words("--wharf a --wharf-arm64 b")).unwrap();
-        assert_eq!(asked, Asked { wharf: Some("a".into()), wharf_arm64: Some("b".into()), lint: false });
+        assert_eq!(asked, Asked { wharf: Some("a".into()), wharf_arm64: Some("b".into()), ..Asked::default() });
+        assert!(parse(&words("--gpu")).unwrap().gpu);
         assert_eq!(parse(&words("--wharf")).unwrap_err().to_string(), "--wharf needs a file");
         assert!(parse(&words("--push")).unwrap_err().to_string().contains("not `--push`"));
     }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 
 use super::Asked;
 use crate::tree::{Tree, cargo};
-use crate::{layout, onnxruntime, sbom, step};
+use crate::{gpu, layout, onnxruntime, sbom, step};
 
 /// What stands where an arm64 program would, if there is none.
 const NO_PROGRAM: &[u8] = b"no program for arm64 was given to `cargo xtask test-images`\n";
@@ -29,6 +29,7 @@ pub fn lay_out(tree: &Tree, work: &Path, asked: &Asked) -> Result<PathBuf> {
         }
     };
     let library = onnxruntime::library(tree)?;
+    let for_arm64 = onnxruntime::library_in(&onnxruntime::with_licences(tree, "aarch64")?);
     let parts = [
         ("cpu/amd64", &program, "x86_64", "Dockerfiles/onnxruntime.txt"),
         ("cpu/arm64", &arm64, "aarch64", "Dockerfiles/onnxruntime.txt"),
@@ -41,8 +42,18 @@ pub fn lay_out(tree: &Tree, work: &Path, asked: &Asked) -> Result<PathBuf> {
         let bom = sbom::document(tree, &format!("{machine}-unknown-linux-gnu"), runtime)?;
         layout::write(&folder.join("share/sbom.cdx.json"), bom.as_bytes())?;
         layout::place(&tree.root().join("LICENSE"), &folder.join("share/LICENSE"))?;
+        // The image for Jetsons takes ONNX Runtime from elsewhere.
         if !folder.starts_with(context.join("dist/l4t")) {
-            place_library(&library, &folder.join("lib"))?;
+            place_library(if machine == "aarch64" { &for_arm64 } else { &library }, &folder.join("lib"))?;
+        }
+    }
+    if asked.gpu {
+        let to = context.join("dist/cuda/amd64/lib");
+        for file in layout::files(&gpu::folder(tree, false)?)? {
+            // Marks of what was fetched, and NVIDIA's own libraries, stay out: those are the base's.
+            if file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libonnxruntime")) {
+                place_library(&file, &to)?;
+            }
         }
     }
     for empty in ["state/wharf", "services"] {
@@ -50,8 +61,11 @@ pub fn lay_out(tree: &Tree, work: &Path, asked: &Asked) -> Result<PathBuf> {
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     let given = context.join("dist/l4t/onnxruntime-jetpack6");
-    place_library(&library, &given.join("lib"))?;
-    layout::write(&given.join("share/onnxruntime/README"), b"stands in for a library of a Jetson\n")?;
+    place_library(&for_arm64, &given.join("lib"))?;
+    layout::write(
+        &given.join("share/onnxruntime/README"),
+        b"the wheel for aarch64 CPUs stands in for a library of a Jetson\n",
+    )?;
     Ok(context)
 }
 

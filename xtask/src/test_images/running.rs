@@ -45,6 +45,7 @@ fn host(engine: &Engine, digits: &Path, picture: &[u8]) -> Result<()> {
     let context = format!("{}:/context:ro", digits.display());
     let container = Container::run(engine, "wharf-test-host", "wharf:cpu", &["-v", &context])?;
     container.confined()?;
+    container.logs_to_stdout()?;
     container.exec(&["wharf", "build", "-t", "digits", "/context"])?;
     let run = ["wharf", "run", "-d", "-p", "5000:5000", "--restart", "always", "--name", "seven", "digits"];
     container.exec(&run)?;
@@ -138,6 +139,15 @@ impl<'a> Container<'a> {
         let read_only = root.and_then(|mount| mount.get(3).map(|flags| flags.split(',').any(|flag| flag == "ro")));
         ensure!(read_only == Some(true), "its root can be written:\n{mounts}");
         step::note("runs as 65532, without a capability, on a read-only root");
+        Ok(())
+    }
+
+    /// `docker logs` has the host's own log, and has it as standard output.
+    fn logs_to_stdout(&self) -> Result<()> {
+        let output = self.podman("logs").output().context("cannot run podman logs")?;
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        ensure!(out.contains("\"message\":\"ready\"") && err.is_empty(), "stdout:\n{out}\nstderr:\n{err}");
+        step::note("its log is on stdout");
         Ok(())
     }
 

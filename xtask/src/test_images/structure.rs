@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{Skipped, engine::Engine};
+use super::{Asked, Skipped, engine::Engine};
 use crate::{layout, step};
 
 /// What the cpu image may take, unpacked. Bytes.
@@ -47,8 +47,13 @@ const IMAGES: [Expected; 4] = [
     },
 ];
 
-/// Looks at all of them. `optimised`: whether the program is the one that is released, so that its size counts.
-pub fn check(engine: &Engine, optimised: bool, skipped: &mut Skipped) -> Result<()> {
+/// What the cuda image holds beside the core with `--gpu`, all of one folder and one version.
+const PROVIDERS: [&str; 3] = ["shared", "cuda", "tensorrt"];
+
+/// Looks at all of them.
+pub fn check(engine: &Engine, asked: &Asked, skipped: &mut Skipped) -> Result<()> {
+    // The size counts where the program is the one that is released.
+    let optimised = asked.wharf.is_none();
     for expected in &IMAGES {
         let inspected = engine.ask(&["image", "inspect", expected.image])?;
         let inspected: Value = serde_json::from_str(&inspected).context("podman printed something that is not JSON")?;
@@ -58,7 +63,7 @@ pub fn check(engine: &Engine, optimised: bool, skipped: &mut Skipped) -> Result<
             .with_context(|| format!("{} holds", expected.image))?;
     }
     engine.look_into("wharf:cpu", |root| small(root, optimised, skipped)).context("wharf:cpu")?;
-    engine.look_into("wharf:cuda", cached).context("wharf:cuda")
+    engine.look_into("wharf:cuda", |root| cached(root, asked.gpu)).context("wharf:cuda")
 }
 
 fn says(image: &Value, expected: &Expected) -> Result<()> {
@@ -138,9 +143,14 @@ fn small(root: &Path, optimised: bool, skipped: &mut Skipped) -> Result<()> {
 }
 
 /// The loader's cache names ONNX Runtime: read by the loader's own tool, not run in the image.
-fn cached(root: &Path) -> Result<()> {
+fn cached(root: &Path, providers: bool) -> Result<()> {
     let cache = step::capture(Command::new("ldconfig").arg("-p").arg("-C").arg(root.join("etc/ld.so.cache")))?;
     ensure!(cache.contains("/usr/local/lib/libonnxruntime.so"), "ONNX Runtime is not in the loader's cache:\n{cache}");
+    for provider in PROVIDERS.iter().filter(|_| providers) {
+        let path = format!("/usr/local/lib/libonnxruntime_providers_{provider}.so");
+        ensure!(cache.contains(&path), "{path} is not in the loader's cache:\n{cache}");
+        step::note(format_args!("{path}: {} bytes", fs::metadata(root.join(&path[1..]))?.len()));
+    }
     let folders = fs::read_to_string(root.join("etc/ld.so.conf.d/wharf.conf")).context("no wharf.conf")?;
     ensure!(folders == "/usr/local/lib\n/usr/local/cuda/lib64\n", "wharf.conf holds {folders:?}");
     let users = fs::read_to_string(root.join("etc/passwd"))?;
