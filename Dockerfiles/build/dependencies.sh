@@ -12,4 +12,5 @@ done
 cargo build --locked --release --target "$triple" --package wharf
 # It writes the SBOM, on the machine that builds.
 cargo build --locked --release --package xtask
-find . -mindepth 2 -path '*/src/*.rs' -not -path './target/*' -delete
+# The sources come next, but for those of the benchmarks (.dockerignore), which the workspace names all the same.
+find . -mindepth 2 -path '*/src/*.rs' -not -path './target/*' -not -path './bench/*' -delete
