@@ -4,7 +4,7 @@
 //! uses it, [`examined`] asks `wharf doctor` in the images that cannot be used here. What this machine cannot do is said loudly at the end; what it can do and fails ends the task with an error.
 
 mod context;
-mod engine;
+pub mod engine;
 mod examined;
 mod running;
 mod structure;
@@ -112,7 +112,7 @@ fn build_and_run(tree: &Tree, work: &Path, asked: &Asked, steps: &mut Steps, ski
 }
 
 /// Debian as debootstrap makes it, imported once.
-fn base(engine: &Engine, work: &Path) -> Result<()> {
+pub fn base(engine: &Engine, work: &Path) -> Result<()> {
     if engine.has(BASE) {
         step::note(format_args!("{BASE} is there"));
         return Ok(());

@@ -6,6 +6,7 @@
 //! - [`archive`]: the folder as a file, the same bytes each time
 //! - [`debian`]: the folder as a package
 //! - [`proof`]: `cargo xtask test-dist`: unpacks all that and runs it
+//! - [`service`]: its part that has systemd start the unit
 
 pub mod archive;
 pub mod contents;
@@ -13,6 +14,7 @@ pub mod debian;
 pub mod elf;
 pub mod licences;
 pub mod proof;
+pub mod service;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Made, Wishes, archive, make, wishes};
+use super::{Made, Wishes, archive, make, service, wishes};
 use crate::step::{self, Steps};
 use crate::tree::Tree;
 use crate::trial::Trial;
@@ -19,14 +19,21 @@ const INCLUDED: &str = "libstdc++6,adduser";
 /// `cargo xtask test-dist [--prebuilt PATH]`.
 pub fn run(tree: &Tree, arguments: &[String]) -> Result<()> {
     let wishes = Wishes { deb: has("dpkg-deb"), ..wishes(arguments)? };
-    let mut steps = Steps::new(9);
+    let mut steps = Steps::new(10);
     let guests = steps.run("guests", || guests::ready(tree))?;
     let made = make(tree, &wishes, &mut steps)?;
     let scratch = Scratch::new(tree)?;
     let root = steps.run("archive: unpack and check", || unpack(&made.archive, &scratch.0))?;
     steps.run("archive: serve a digit from it", || serve(tree, &guests, &root, &scratch.0))?;
     steps.run("install.sh", || install(&root, &scratch.0))?;
-    steps.run("Debian package", || debian(tree, &made))
+    steps.run("Debian package", || debian(tree, &made))?;
+    steps.run("the service under systemd", || match &made.deb {
+        Some(deb) => service::check(tree, deb),
+        None => {
+            step::note("SKIPPED: no dpkg-deb here: there is no package to install");
+            Ok(())
+        }
+    })
 }
 
 /// A folder that goes with the run.
