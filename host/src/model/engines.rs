@@ -18,7 +18,7 @@ use super::load::Source;
 use super::open::{Opener, Recipe, Target};
 use super::options::{Profile, TensorRtOptions};
 use super::plan::Plan;
-use super::routes::{EngineState, Main, Routes};
+use super::routes::{EngineState, First, Main, Routed, Routes};
 use super::store::{Loading, QueueOf};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -86,7 +86,7 @@ pub(super) fn open<O: Opener, Q: Backlog<O::Session>>(
     cache: &Path,
     plan: &Plan,
     gpu: u32,
-) -> Result<(Arc<Signature>, Arc<Routes<O::Session, Q>>)> {
+) -> Result<Routed<O::Session, Q>> {
     let refused = |reason: String| {
         let message = format!("model {:?} is to run on tensorrt:{gpu}, which cannot be used: {reason}", loading.name);
         Error::new(ErrorKind::Unmet, message)
@@ -103,7 +103,7 @@ pub(super) fn open<O: Opener, Q: Backlog<O::Session>>(
                     Ok((main, signature)) => {
                         let spare = spare(loading, plan, gpu, &signature);
                         let routes = Routes::new(main, EngineState::Ready, wanted.profile, spare);
-                        return Ok((signature, Arc::new(routes)));
+                        return Ok((Arc::new(routes), signature));
                     }
                     Err(error) if error.kind() == ErrorKind::Unmet => return Err(error),
                     Err(error) => {
@@ -122,7 +122,7 @@ pub(super) fn open<O: Opener, Q: Backlog<O::Session>>(
         Err(reason) => {
             tracing::warn!(model = loading.name, device = %main.device, reason, "no engine for TensorRT");
             let routes = Routes::new(main, EngineState::Failed(reason), None, spare);
-            return Ok((signature, Arc::new(routes)));
+            return Ok((Arc::new(routes), signature));
         }
     };
     let building = EngineState::Building { since: Instant::now() };
@@ -137,7 +137,7 @@ pub(super) fn open<O: Opener, Q: Backlog<O::Session>>(
         routes: Arc::downgrade(&routes),
     }
     .start();
-    Ok((signature, routes))
+    Ok((routes, signature))
 }
 
 /// What serves while there is no engine, and what is outside of its profile: CUDA on the same GPU, then what the plan
@@ -192,7 +192,7 @@ pub(super) fn open_engine<O: Opener, Q: Backlog<O::Session>>(
     folder: &Path,
     source: &Source,
     queue: &QueueOf<Q>,
-) -> Result<(Main<O::Session, Q>, Arc<Signature>)> {
+) -> Result<First<O::Session, Q>> {
     let recipe = with_engine(recipe, wanted, folder);
     let mut opened = opener.open(&recipe, source)?;
     opener.prove(&mut opened.session, &recipe, &opened.signature, wanted.profile.as_ref())?;

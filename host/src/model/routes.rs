@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
+use wharf_tensor::infer::Signature;
+
 use super::device::Device;
 use super::lanes::{Backlog, Lanes};
 use super::options::Profile;
@@ -55,6 +57,9 @@ pub(super) struct Main<S: Send + 'static, Q: Backlog<S>> {
     pub placement: Option<Placement>,
 }
 
+/// The first sessions of a model on one device, and what they tell of it.
+pub(super) type First<S, Q> = (Main<S, Q>, Arc<Signature>);
+
 /// Opens the sessions for shapes outside of the profile; requests wait in their queue meanwhile.
 pub(super) type OpenSpare<S, Q> = Box<dyn Fn() -> Lanes<S, Q> + Send + Sync>;
 
@@ -67,6 +72,9 @@ pub(super) struct Routes<S: Send + 'static, Q: Backlog<S>> {
     /// A request outside of the profile has come.
     outside: AtomicBool,
 }
+
+/// The same of a model that has, or is to have, an engine.
+pub(super) type Routed<S, Q> = (Arc<Routes<S, Q>>, Arc<Signature>);
 
 struct State<S: Send + 'static, Q: Backlog<S>> {
     main: Main<S, Q>,

@@ -16,7 +16,7 @@ use super::load::{Onnx, Source};
 use super::open::{Opened, Opener, Recipe};
 use super::placement::Placement;
 use super::plan::{Placing, Plan};
-use super::routes::{EngineState, Main, Routes};
+use super::routes::{EngineState, First, Main, Routes};
 use super::seen::Seen;
 use super::session::ModelSession;
 use crate::error::{Error, ErrorKind, Result};
@@ -208,7 +208,7 @@ impl<O: Opener, Q: Backlog<O::Session>> Loading<'_, O, Q> {
         let (signature, way) = loop {
             let opened = match (plan.device, self.cache) {
                 (Device::TensorRt(gpu), Some(cache)) => {
-                    engines::open(self, cache, &plan, gpu).map(|(signature, routes)| (signature, Way::Engine(routes)))
+                    engines::open(self, cache, &plan, gpu).map(|(routes, signature)| (signature, Way::Engine(routes)))
                 }
                 // Without a place to keep engines, TensorRT builds as the session opens: for trying a tiny model.
                 (device, _) => self.open_on(device).map(|(main, signature)| (signature, Way::Straight(main))),
@@ -235,7 +235,7 @@ impl<O: Opener, Q: Backlog<O::Session>> Loading<'_, O, Q> {
     }
 
     /// On the first of these devices that takes it.
-    pub fn open_first(&self, devices: &[Device]) -> Result<(Main<O::Session, Q>, Arc<Signature>)> {
+    pub fn open_first(&self, devices: &[Device]) -> Result<First<O::Session, Q>> {
         let mut refused = None;
         for device in devices {
             match self.open_on(*device) {
@@ -246,7 +246,7 @@ impl<O: Opener, Q: Backlog<O::Session>> Loading<'_, O, Q> {
         Err(refused.unwrap_or_else(|| Error::new(ErrorKind::Unmet, "there is no device to run on")))
     }
 
-    fn open_on(&self, device: Device) -> Result<(Main<O::Session, Q>, Arc<Signature>)> {
+    fn open_on(&self, device: Device) -> Result<First<O::Session, Q>> {
         let recipe = self.recipe(device);
         let Opened { session, signature, placement } = self.opener.open(&recipe, self.source)?;
         let (opener, shared) = (self.opener.clone(), signature.clone());

@@ -146,7 +146,8 @@ impl Launcher {
     fn publish(&self, parts: &mut Parts, http: Option<Arc<dyn HttpService>>) {
         let models: BTreeMap<String, Arc<dyn Infer>> =
             parts.batchers.iter().map(|(name, batcher)| (name.clone(), batcher.clone() as Arc<dyn Infer>)).collect();
-        let service = Service { name: parts.name().get(), http, models, placements: super::placements(&parts.batchers) };
+        let service =
+            Service { name: parts.name().get(), http, models, placements: super::placements(&parts.batchers) };
         for (name, batcher) in &parts.batchers {
             self.metrics.watch_model(&service.model_path(name), totals::source(batcher));
         }
