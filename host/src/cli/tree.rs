@@ -8,10 +8,10 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::{Buf, Bytes};
-use http_body_util::BodyExt;
+use futures_util::TryStreamExt;
+use http_body_util::BodyDataStream;
 use hyper::body::Incoming;
-use tokio::sync::mpsc;
+use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -194,40 +194,9 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// A response's body for code that blocks.
-pub fn download(mut body: Incoming) -> impl Read + Send + 'static {
-    let (pieces, received) = mpsc::channel::<io::Result<Bytes>>(8);
-    tokio::spawn(async move {
-        while let Some(frame) = body.frame().await {
-            let piece = match frame {
-                Ok(frame) => Ok(frame.into_data().unwrap_or_default()),
-                Err(error) => Err(io::Error::other(error)),
-            };
-            if pieces.send(piece).await.is_err() {
-                return;
-            }
-        }
-    });
-    Download { received, rest: Bytes::new() }
-}
-
-struct Download {
-    received: mpsc::Receiver<io::Result<Bytes>>,
-    rest: Bytes,
-}
-
-impl Read for Download {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.rest.is_empty() {
-            match self.received.blocking_recv() {
-                Some(piece) => self.rest = piece?,
-                None => return Ok(0),
-            }
-        }
-        let length = into.len().min(self.rest.len());
-        self.rest.copy_to_slice(&mut into[..length]);
-        Ok(length)
-    }
+/// A response's body for code that blocks, on a thread of its own.
+pub fn download(body: Incoming) -> impl Read + Send + 'static {
+    SyncIoBridge::new(StreamReader::new(BodyDataStream::new(body).map_err(io::Error::other)))
 }
 
 #[cfg(test)]

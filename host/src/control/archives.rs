@@ -2,12 +2,13 @@
 
 use std::io::{self, Read, Write};
 
-use axum::body::{Body, BodyDataStream};
+use axum::body::Body;
 use axum::response::Response;
-use bytes::{Buf, Bytes};
-use futures_util::StreamExt;
+use bytes::Bytes;
+use futures_util::TryStreamExt;
 use http::HeaderValue;
 use tokio::sync::mpsc;
+use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use super::call::{Call, blocking};
 use super::images::tell;
@@ -93,38 +94,9 @@ pub async fn load(mut call: Call) -> Result<Response> {
     .await
 }
 
-/// A request's body for code that blocks.
+/// A request's body for code that blocks, on a thread of its own.
 pub fn reader(body: Body) -> impl Read + Send + 'static {
-    let (pieces, received) = mpsc::channel(PIECES);
-    tokio::spawn(forward(body.into_data_stream(), pieces));
-    BodyReader { received, rest: Bytes::new() }
-}
-
-async fn forward(mut body: BodyDataStream, pieces: mpsc::Sender<io::Result<Bytes>>) {
-    while let Some(piece) = body.next().await {
-        if pieces.send(piece.map_err(io::Error::other)).await.is_err() {
-            return;
-        }
-    }
-}
-
-struct BodyReader {
-    received: mpsc::Receiver<io::Result<Bytes>>,
-    rest: Bytes,
-}
-
-impl Read for BodyReader {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.rest.is_empty() {
-            match self.received.blocking_recv() {
-                Some(piece) => self.rest = piece?,
-                None => return Ok(0),
-            }
-        }
-        let length = into.len().min(self.rest.len());
-        self.rest.copy_to_slice(&mut into[..length]);
-        Ok(length)
-    }
+    SyncIoBridge::new(StreamReader::new(body.into_data_stream().map_err(io::Error::other)))
 }
 
 #[cfg(test)]

@@ -131,21 +131,21 @@ fn ask_nvml(path: &Path) -> Result<Vec<String>, String> {
 
 /// Open a library and keep it for ever.
 #[expect(unsafe_code, reason = "a C library that is opened at run time")]
-unsafe fn open(path: &Path) -> Result<&'static Library, String> {
+pub(super) unsafe fn open(path: &Path) -> Result<&'static Library, String> {
     // SAFETY: the caller vouches for the library's initialisers.
     let library = unsafe { Library::new(path) }.map_err(|error| super::preflight::clause(&error))?;
     Ok(Box::leak(Box::new(library)))
 }
 
 #[expect(unsafe_code, reason = "a C library that is opened at run time")]
-unsafe fn symbol<T: Copy>(library: &'static Library, name: &CStr) -> Result<T, String> {
+pub(super) unsafe fn symbol<T: Copy>(library: &'static Library, name: &CStr) -> Result<T, String> {
     // SAFETY: the caller names the symbol's true signature.
     unsafe { library.get::<T>(name) }
         .map(|symbol| *symbol)
         .map_err(|_| format!("the driver's library lacks {}", name.to_string_lossy()))
 }
 
-fn checked(call: &str, status: c_int) -> Result<(), String> {
+pub(super) fn checked(call: &str, status: c_int) -> Result<(), String> {
     match status {
         SUCCESS => Ok(()),
         // The two that people meet.

@@ -1,14 +1,13 @@
 //! Copies between the host's memory and a GPU's, for buffers at fixed addresses, which ONNX Runtime has no call for. Done
 //! by NVIDIA's driver, opened at run time: nothing is linked. It must never know what is copied.
 
-use std::ffi::{CStr, c_int, c_uint, c_void};
+use std::ffi::{c_int, c_uint, c_void};
 use std::path::Path;
 
-use libloading::Library;
+use super::driver::{checked, open, symbol};
 
 /// The driver's library, as its versions of all years call it.
 const DRIVER: &str = "libcuda.so.1";
-const SUCCESS: c_int = 0;
 
 type Init = unsafe extern "C" fn(c_uint) -> c_int;
 type GetDevice = unsafe extern "C" fn(*mut c_int, c_int) -> c_int;
@@ -41,8 +40,7 @@ impl GpuCopy {
         // SAFETY: the driver's initialisers are meant to run in any process. The signatures are those of cuda.h, unchanged
         // since CUDA 4; results are written to places of the right type; the library is never unloaded.
         unsafe {
-            let library = Library::new(driver).map_err(|error| super::preflight::clause(&error))?;
-            let library: &'static Library = Box::leak(Box::new(library));
+            let library = open(driver)?;
             let init: Init = symbol(library, c"cuInit")?;
             let get: GetDevice = symbol(library, c"cuDeviceGet")?;
             let retain: Retain = symbol(library, c"cuDevicePrimaryCtxRetain")?;
@@ -89,18 +87,6 @@ impl Drop for GpuCopy {
         // SAFETY: retained once, by `through`.
         unsafe { (self.release)(self.device) };
     }
-}
-
-#[expect(unsafe_code, reason = "a C library that is opened at run time")]
-unsafe fn symbol<T: Copy>(library: &'static Library, name: &CStr) -> Result<T, String> {
-    // SAFETY: the caller names the symbol's true signature.
-    unsafe { library.get::<T>(name) }
-        .map(|symbol| *symbol)
-        .map_err(|_| format!("the driver's library lacks {}", name.to_string_lossy()))
-}
-
-fn checked(call: &str, status: c_int) -> Result<(), String> {
-    if status == SUCCESS { Ok(()) } else { Err(format!("{call} failed with {status}")) }
 }
 
 #[cfg(test)]
