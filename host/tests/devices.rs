@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use support::daemon::{TestDaemon, context_of, has_docker};
 use support::engine::Engine;
 use support::guests::fixture_model;
-use support::host::{Ended, WHARF, run};
+use support::host::{Ended, TestHost, WHARF, run};
 use support::machines::{FIRST, Machine, SECOND};
 
 const REFUSED: &str = "could not select device driver \"\" with capabilities: [[gpu]]";
@@ -156,6 +156,32 @@ fn a_device_that_is_preferred_and_missing_leaves_the_cpu() {
     let devices = engine.inspect("plain")["Wharf"]["Devices"].clone();
     assert_eq!(devices[0]["FellBack"], json!([]), "{devices}");
     assert_eq!(daemon.docker(&["logs", "plain"]).stderr, "");
+}
+
+#[test]
+fn a_host_in_the_foreground_says_what_its_models_run_on() {
+    let machine = Machine::bare();
+    let serve = |flags: &[&str]| {
+        let mut command = Command::new(WHARF);
+        command.arg("serve").arg(fixture_model("sum")).args(["--http", "127.0.0.1:0", "--log-format", "json"]);
+        command.args(machine.flags()).args(flags).env("WHARF_SYSROOT", &machine.root.0);
+        command
+    };
+    let ended = run(&mut serve(&["--device", "cuda:1", "--require-device"]));
+    is_refused(ended, &["the required device cannot be used: cuda:1: no NVIDIA GPU", "wharf doctor"]);
+
+    let host = TestHost::start(&mut serve(&["--device", "tensorrt,cuda:1"]));
+    let lines = host.log().lines();
+    let loaded = lines.iter().find(|line| line.message() == "loaded").unwrap();
+    let fields = &loaded.json["fields"];
+    assert_eq!(
+        (&fields["model"], &fields["device"], &loaded.json["level"]),
+        (&json!("sum"), &json!("cpu"), &json!("WARN"))
+    );
+    let instead = fields["instead_of"].as_str().unwrap();
+    assert!(instead.contains("tensorrt: no NVIDIA GPU") && instead.contains("; cuda:1: no NVIDIA GPU"), "{instead}");
+    let properties = host.http().get("/v2/models/sum").expect(200).json()["properties"].clone();
+    assert_eq!(properties["fell_back"], json!(instead));
 }
 
 #[test]

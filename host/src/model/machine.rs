@@ -111,8 +111,12 @@ impl Machine {
             Gpu::Any => self.gpus.first(),
             Gpu::Index(index) => self.gpus.iter().find(|gpu| gpu.index == *index),
             Gpu::Uuid(wanted) => {
-                let mut found =
-                    self.gpus.iter().filter(|gpu| gpu.uuid.as_ref().is_some_and(|uuid| uuid.starts_with(wanted)));
+                // The driver gives the number alone: whether it is of a GPU or of a part of one (MIG) is not in it.
+                let number =
+                    |uuid: &'_ str| uuid.split_once('-').map_or(String::new(), |(_, number)| number.to_owned());
+                let wanted_number = number(wanted);
+                let is_wanted = |uuid: &String| number(uuid).starts_with(&wanted_number);
+                let mut found = self.gpus.iter().filter(|gpu| gpu.uuid.as_ref().is_some_and(is_wanted));
                 let first = found.next();
                 if found.next().is_some() {
                     return Err(format!("several GPUs have a UUID that starts with {wanted}"));

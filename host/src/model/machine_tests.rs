@@ -113,6 +113,7 @@ fn gpus_are_found_by_number_and_uuid() {
     assert_eq!(find(None).unwrap().index, 0);
     assert_eq!(find(Some("1")).unwrap().index, 1);
     assert_eq!(find(Some("GPU-aa02")).unwrap().index, 1);
+    assert_eq!(find(Some("MIG-aa02")).unwrap().index, 1);
     assert_eq!(find(Some("GPU-aa")).unwrap_err(), "several GPUs have a UUID that starts with GPU-aa");
     assert_eq!(
         find(Some("2")).unwrap_err(),
