@@ -75,7 +75,10 @@ const INNER: &[(&str, &[&str])] = &[
     ("deploy.restart_policy", &["condition", "max_attempts"]),
     ("healthcheck", &["test", "interval", "timeout", "retries", "start_period", "start_interval", "disable"]),
     ("logging", &["driver", "options"]),
-    ("x-wharf", &["egress", "device", "require-device", "gpu-memory", "tensorrt-precision", "tensorrt-workspace"]),
+    (
+        "x-wharf",
+        &["egress", "device", "require-device", "gpu-memory", "cuda-graph", "tensorrt-precision", "tensorrt-workspace"],
+    ),
 ];
 
 /// `over` on top of `under`; `path` is where in the file they stand.

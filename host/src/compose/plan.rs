@@ -53,7 +53,8 @@ impl Project {
             let hosts: Vec<&str> = hosts.iter().filter_map(Value::as_str).collect();
             labels.insert(EGRESS.to_owned(), hosts.join(",").into());
         }
-        for key in ["device", "require-device", "gpu-memory", "tensorrt-precision", "tensorrt-workspace"] {
+        for key in ["device", "require-device", "gpu-memory", "cuda-graph", "tensorrt-precision", "tensorrt-workspace"]
+        {
             if let Some(value) = service.keys.get("x-wharf").and_then(|own| own.get(key)) {
                 labels.insert(format!("wharf.{key}"), plain(value).into());
             }

@@ -18,6 +18,8 @@ pub const REQUIRE_DEVICE: &str = "wharf.require-device";
 pub const DEVICE_OF: &str = "wharf.device.";
 /// How much of the GPU's memory the models of a container may use each, e.g. `2g`.
 pub const GPU_MEMORY: &str = "wharf.gpu-memory";
+/// `true`: runs on CUDA are recorded and replayed, where a model's shapes are fixed.
+pub const CUDA_GRAPH: &str = "wharf.cuda-graph";
 
 /// Less holds no CUDA arena at all. Bytes.
 const LEAST_GPU_MEMORY: u64 = 16 << 20;
@@ -33,6 +35,9 @@ pub struct DeviceWish {
     pub required: bool,
     /// Bytes, for each model.
     pub gpu_memory: Option<u64>,
+    /// CUDA graphs; what is left open is as the model's own configuration has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cuda_graph: Option<bool>,
     #[serde(default)]
     pub tensorrt: TensorRtWish,
 }
@@ -66,18 +71,21 @@ impl DeviceWish {
                 Err(error) => Err(wrong(&format!("{DEVICE_OF}{model}"), value, &Error::to_string(&error))),
             })
             .collect::<Result<_>>()?;
-        let required = match labels.get(REQUIRE_DEVICE).map(String::as_str) {
-            None | Some("false") => false,
-            Some("" | "true") => true,
-            Some(other) => return Err(wrong(REQUIRE_DEVICE, other, "write true or false")),
+        let switch = |label: &str| match labels.get(label).map(String::as_str) {
+            None => Ok(None),
+            Some("false") => Ok(Some(false)),
+            Some("" | "true") => Ok(Some(true)),
+            Some(other) => Err(wrong(label, other, "write true or false")),
         };
+        let required = switch(REQUIRE_DEVICE)?.unwrap_or(false);
+        let cuda_graph = switch(CUDA_GRAPH)?;
         if required && list.is_none() && models.is_empty() {
             return Err(Error::invalid(format!("label {REQUIRE_DEVICE} needs {DEVICE}, which says what is required")));
         }
         let gpu_memory =
             labels.get(GPU_MEMORY).map(|value| gpu_memory(value).map_err(|error| wrong(GPU_MEMORY, value, &error)));
         let tensorrt = TensorRtWish::of_labels(labels)?;
-        Ok(DeviceWish { list, models, required, gpu_memory: gpu_memory.transpose()?, tensorrt })
+        Ok(DeviceWish { list, models, required, gpu_memory: gpu_memory.transpose()?, cuda_graph, tensorrt })
     }
 
     /// What is left open here is as `host` has it.
@@ -210,10 +218,10 @@ mod tests {
 
     #[test]
     fn labels_say_what_is_wished_for() {
-        let wish = DeviceWish::of_labels(&labels(&[(DEVICE, "cuda:1"), (REQUIRE_DEVICE, ""), (GPU_MEMORY, "2g")]));
+        let wish = DeviceWish::of_labels(&labels(&[(DEVICE, "cuda:1"), (REQUIRE_DEVICE, ""), (GPU_MEMORY, "2g"), (CUDA_GRAPH, "true")]));
         let wish = wish.unwrap();
         assert_eq!((wish.list.unwrap().to_string().as_str(), wish.required), ("cuda:1", true));
-        assert_eq!(wish.gpu_memory, Some(2 << 30));
+        assert_eq!((wish.gpu_memory, wish.cuda_graph), (Some(2 << 30), Some(true)));
         assert_eq!(DeviceWish::of_labels(&labels(&[])).unwrap(), DeviceWish::default());
         let wish = DeviceWish::of_labels(&labels(&[("wharf.device.eyes", "cpu"), (REQUIRE_DEVICE, "true")])).unwrap();
         assert_eq!((wish.list, wish.models["eyes"].to_string().as_str()), (None, "cpu"));
@@ -224,6 +232,7 @@ mod tests {
             (REQUIRE_DEVICE, "maybe", "write true or false"),
             (GPU_MEMORY, "much", "label wharf.gpu-memory=much: \"much\" is no size"),
             (GPU_MEMORY, "1m", "at least 16m"),
+            (CUDA_GRAPH, "yes", "label wharf.cuda-graph=yes: write true or false"),
         ] {
             let error = DeviceWish::of_labels(&labels(&[(label, value)])).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");

@@ -189,6 +189,9 @@ impl Opener for Onnx {
     }
 
     fn open_narrow(&self, recipe: &Recipe, signature: &Arc<Signature>) -> Result<ModelSession> {
+        // A recording is one thread's.
+        let cuda = CudaOptions { cuda_graph: false, ..recipe.cuda.clone() };
+        let recipe = &Recipe { cuda, ..recipe.clone() };
         let opening = Opening { runtime: self.runtime, recipe };
         let session = match opening.open_optimised(Width::Narrow) {
             Some(session) => session,

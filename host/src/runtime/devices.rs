@@ -131,6 +131,7 @@ impl Choices {
         // TensorRT has no limit of its own but this one: weights and what flows between layers come on top.
         let limit = self.own.gpu_memory.or(self.host.gpu_memory);
         (placing.cuda.memory_limit, placing.tensorrt.workspace) = (limit, limit);
+        placing.cuda.cuda_graph = self.own.cuda_graph.or(config.and_then(|config| config.cuda_graph)).unwrap_or(false);
         tell(&mut placing.tensorrt, &self.own.tensorrt, tensorrt);
         placing.tensorrt.max_batch = config.map_or(1, |config| config.largest_batch);
         placing.sessions = instances.and_then(|instances| instances.count);

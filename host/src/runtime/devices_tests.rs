@@ -129,6 +129,12 @@ fn a_model_may_have_its_own_wish() {
     let choices = Choices::new(&own, &DeviceWish::default(), None, &devices(two())).unwrap();
     let placing = choices.of_model("eyes", None).unwrap();
     assert_eq!((placing.cuda.memory_limit, placing.tensorrt.workspace), (Some(1 << 30), Some(1 << 30)));
+    assert!(!placing.cuda.cuda_graph);
+    let config = ModelConfig { cuda_graph: Some(true), ..ModelConfig::default() };
+    assert!(choices.of_model("eyes", Some(&config)).unwrap().cuda.cuda_graph);
+    own.cuda_graph = Some(false);
+    let choices = Choices::new(&own, &DeviceWish::default(), None, &devices(two())).unwrap();
+    assert!(!choices.of_model("eyes", Some(&config)).unwrap().cuda.cuda_graph);
 }
 
 #[test]

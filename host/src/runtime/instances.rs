@@ -24,6 +24,8 @@ pub struct ModelConfig {
     pub largest_batch: usize,
     /// Of its execution accelerators.
     pub tensorrt: Option<TensorRtWish>,
+    /// Whether runs on CUDA are recorded and replayed, if it says.
+    pub cuda_graph: Option<bool>,
     /// What is written there and has no effect here, a sentence each.
     pub unused: Vec<String>,
 }
@@ -79,6 +81,7 @@ impl ModelConfig {
                 ("max_batch_size", value) => most = number(name, value)?,
                 ("optimization", Value::Message(fields)) => {
                     config.tensorrt = of_optimization(fields, &mut config.unused)?;
+                    config.cuda_graph = graphs(fields, &mut config.unused)?;
                 }
                 ("dynamic_batching", Value::Message(fields)) => {
                     batches = true;
@@ -106,6 +109,25 @@ impl ModelConfig {
     fn ignore(&mut self, field: &str, why: &str) {
         self.unused.push(format!("{field} has no effect: {why}"));
     }
+}
+
+/// Of the field `optimization`: `cuda { graphs: true }`, as Triton has it. The error is one clause.
+fn graphs(optimization: &Message, unused: &mut Vec<String>) -> Result<Option<bool>, String> {
+    let mut graphs = None;
+    for (_, cuda) in optimization.iter().filter(|(name, _)| name == "cuda") {
+        let Value::Message(fields) = cuda else {
+            return Err("optimization.cuda: fields in braces are expected".into());
+        };
+        for (name, value) in fields {
+            match (name.as_str(), value) {
+                ("graphs", Value::Scalar(word)) if word == "true" || word == "1" => graphs = Some(true),
+                ("graphs", Value::Scalar(word)) if word == "false" || word == "0" => graphs = Some(false),
+                ("graphs", _) => return Err("optimization.cuda.graphs: write true or false".into()),
+                (other, _) => unused.push(format!("optimization.cuda.{other} has no effect: it is not known here")),
+            }
+        }
+    }
+    Ok(graphs)
 }
 
 impl Instances {
@@ -185,12 +207,13 @@ mod tests {
     #[test]
     fn what_has_no_effect_is_named() {
         let config = read(
-            "optimization { cuda { graphs: true } } instance_group [{ kind: KIND_GPU gpus: [0, 1] passive: true }, \
+            "optimization { cuda { graphs: true busy_wait_events: true } graph { level: 1 } } instance_group [{ kind: KIND_GPU gpus: [0, 1] passive: true }, \
              { kind: KIND_CPU }] dynamic_batching { max_queue_delay_microseconds: 100 }",
         );
         let unused = config.unwrap().unused.join("\n");
         for field in [
-            "optimization.cuda has no effect",
+            "optimization.cuda.busy_wait_events has no effect",
+            "optimization.graph has no effect",
             "instance_group.passive has",
             "instance_group.gpus after the first has no effect: a model has one GPU, here 0",
             "instance_group has no effect: only the first",
@@ -201,8 +224,22 @@ mod tests {
     }
 
     #[test]
+    fn cuda_graphs_are_asked_for_as_in_triton() {
+        for (text, asked) in [
+            ("", None),
+            ("optimization { }", None),
+            ("optimization { cuda { graphs: true } }", Some(true)),
+            ("optimization { cuda { graphs: 0 } }", Some(false)),
+        ] {
+            let config = read(text).unwrap();
+            assert_eq!((config.cuda_graph, config.unused), (asked, vec![]), "{text}");
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         for (text, words) in [
+            ("optimization { cuda { graphs: maybe } }", "optimization.cuda.graphs: write true or false"),
             ("instance_group { kind: KIND_TPU }", "instance_group.kind: \"KIND_TPU\" is no kind: write KIND_AUTO"),
             ("instance_group { count: 0 }", "instance_group.count: 0 instances"),
             ("instance_group { count: -1 }", "instance_group.count: \"-1\" is no number"),

@@ -22,6 +22,8 @@ pub fn of_optimization(message: &Message, unused: &mut Vec<String>) -> Result<Op
                     }
                 }
             }
+            // Of CUDA, and read by `instances`.
+            ("cuda", _) => {}
             (other, _) => unused.push(format!("optimization.{other} has no effect: it is not known here")),
         }
     }

@@ -322,10 +322,13 @@ fn wharf(container: &Snapshot) -> Value {
         Kind::Model => "model",
     });
     let wish = &container.spec.devices;
-    let asked = json!({
+    let mut asked = json!({
         "Devices": wish.list.as_ref().map(ToString::to_string), "Required": wish.required || container.spec.gpus.is_some(),
         "GpuMemory": wish.gpu_memory,
     });
+    if let Some(graph) = wish.cuda_graph {
+        asked["CudaGraph"] = graph.into();
+    }
     let devices: Vec<Value> = container.devices.iter().map(device).collect();
     json!({
         "Kind": kind, "Models": container.models, "Egress": container.spec.egress, "Wish": asked, "Devices": devices,
