@@ -43,6 +43,24 @@ fn help_is_as_it_was() {
 }
 
 #[test]
+fn of_a_flag_given_twice_the_last_counts() {
+    let scratch = Scratch::new();
+    let file = scratch.file("compose.yml", b"services: {a: {image: x}}\n");
+    let file = file.to_str().unwrap();
+    let typed =
+        ["compose", "-p", "first", "-p", "second", "-f", file, "config", "--format", "yaml", "--format", "json"];
+    let ended = run(&mut wharf(&typed));
+    ends(&ended, 0, &[]);
+    assert!(ended.stdout.contains(r#""name": "second""#), "{ended:?}");
+    // What may be repeated still adds up: the later file lies over the earlier.
+    let over = scratch.file("over.yml", b"services: {b: {image: y}}\n");
+    let ended = run(&mut wharf(&["compose", "-f", file, "-f", over.to_str().unwrap(), "config", "--services"]));
+    assert_eq!(ended.stdout, "a\nb\n", "{ended:?}");
+    let ended = run(&mut wharf(&["-H", "unix:///nowhere", "ps", "-H", "unix:///elsewhere", "-q", "-q"]));
+    ends(&ended, 1, &["/elsewhere"]);
+}
+
+#[test]
 fn the_version_is_the_packages() {
     let ended = run(&mut wharf(&["--version"]));
     assert_eq!((ended.code, ended.stdout), (Some(0), format!("wharf {}\n", env!("CARGO_PKG_VERSION"))));

@@ -389,3 +389,89 @@ fn a_project_of_another_name_is_stopped_started_restarted_and_followed() {
     ok(&["down"]);
     project.has_nothing_left();
 }
+
+const SCALED: &str = r#"
+services:
+  web:
+    build: ./guest
+    ports: [5000]
+    extra_hosts: ["elsewhere:127.0.0.1"]
+  fixed:
+    build: ./guest
+    ports: ["5999:5000"]
+    profiles: [fixed]
+"#;
+
+#[test]
+fn a_service_has_as_many_containers_as_were_asked_for() {
+    let project = Project::with_guest("misbehave", SCALED);
+    project.ok(&["up", "-d", "--scale", "web=3"]);
+    let names = |project: &Project| {
+        project.wharf(&["ps", "--format", "{{.Names}}"]).lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut all = names(&project);
+    all.sort();
+    assert_eq!(all, ["small-web-1", "small-web-2", "small-web-3"]);
+    for name in &all {
+        project.service(name).get("/ok").expect(200);
+    }
+    assert_eq!(project.inspect("small-web-2")["HostConfig"]["ExtraHosts"], serde_json::json!(["elsewhere:127.0.0.1"]));
+    let (first, third) =
+        (project.inspect("small-web-1")["Id"].clone(), project.ok(&["port", "--index", "3", "web", "5000"]));
+    assert_eq!(third.rsplit_once(':').unwrap().1, project.service("small-web-3").0.port().to_string());
+    assert!(project.ok(&["top", "web"]).contains("small-web-2"));
+    let images = project.ok(&["images"]);
+    assert!(images.lines().count() == 4 && images.contains("small-web"), "{images}");
+    assert!(project.ok(&["ls"]).lines().any(|line| line.starts_with("small") && line.contains("running(3)")));
+
+    project.ok(&["up", "-d"]);
+    assert_eq!(
+        (names(&project), project.inspect("small-web-1")["Id"].clone()),
+        (vec!["small-web-1".to_owned()], first)
+    );
+
+    project.ok(&["kill", "-s", "TERM", "web"]);
+    eventually("it has ended", || project.ok(&["ps", "-q"]).is_empty());
+    project.ok(&["rm", "-f"]);
+    assert_eq!(project.wharf(&["ps", "-aq"]), "");
+
+    let refused = project.run(&["--profile", "fixed", "up", "-d", "--scale", "fixed=2", "fixed"]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("the \"fixed\" service specifies a port on the host"), "{refused:?}");
+    project.ok(&["down"]);
+    project.has_nothing_left();
+}
+
+const TOOL: &str = r#"
+services:
+  tool:
+    build: ./guest
+    environment: {GREETING: hello}
+    restart: always
+    ports: ["5998:5000"]
+    depends_on: [other]
+  other:
+    build: ./guest
+    command: [sleep, "3600000"]
+"#;
+
+#[test]
+fn a_command_runs_in_a_container_of_its_own() {
+    let project = Project::with_guest("job", TOOL);
+    project.ok(&["build"]);
+    assert_eq!(project.ok(&["run", "--rm", "tool", "echo", "one", "two"]), "one two");
+    assert_eq!(project.ok(&["run", "--rm", "-e", "OTHER=x", "tool", "env", "GREETING"]), "hello");
+    let names = project.wharf(&["ps", "-a", "--format", "{{.Names}}"]);
+    assert_eq!(names, "small-other-1", "what it depends on runs, and it is gone");
+    let kept = project.run(&["run", "--name", "kept", "tool", "exit", "7"]);
+    assert_eq!(kept.code, Some(7), "{kept:?}");
+    let state = project.inspect("kept");
+    assert_eq!(state["HostConfig"]["RestartPolicy"]["Name"], "no");
+    assert_eq!(state["HostConfig"]["PortBindings"], serde_json::json!({}));
+    let piped = run_with_input(&mut project.command(&["run", "--rm", "-T", "tool", "cat"]), b"from outside");
+    assert_eq!(piped.stdout, "from outside", "{piped:?}");
+    let version = project.ok(&["version", "--short"]);
+    assert_eq!(version, env!("CARGO_PKG_VERSION"));
+    project.ok(&["down", "-t", "0"]);
+    project.has_nothing_left();
+}

@@ -74,3 +74,17 @@ fn lines_of_a_log_carry_the_tag_that_was_asked_for() {
     assert_eq!(wrong.code, Some(125), "{wrong:?}");
     assert!(wrong.stderr.contains("{{.Nmae}} is not known"), "{wrong:?}");
 }
+
+#[test]
+fn a_network_of_another_container_is_refused_with_the_way_out() {
+    let daemon = TestDaemon::start();
+    let context = context_of(JOB, &[("job.wasm", &fixture("job"))]);
+    ok(&daemon, &["build", "-q", "-t", "job", context.0.to_str().unwrap()]);
+    let refused = daemon.wharf(&["run", "--network", "container:web", "job"]);
+    assert_eq!(refused.code, Some(125), "{refused:?}");
+    for words in ["docker network create NET", "--network NET", "call http://web:PORT"] {
+        assert!(refused.stderr.contains(words), "{refused:?}");
+    }
+    assert_eq!(ok(&daemon, &["run", "--network", "none", "--name", "alone", "job", "echo", "quiet"]), "quiet");
+    assert_eq!(ok(&daemon, &["inspect", "-f", "{{.HostConfig.NetworkMode}}", "alone"]), "none");
+}

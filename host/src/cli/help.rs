@@ -17,7 +17,8 @@ pub fn command() -> Command {
     let mut command = Cli::command();
     command.build();
     let groups = groups(&command);
-    Cli::command().help_template(format!("{{before-help}}{{about-with-newline}}\n{{usage-heading}} {{usage}}\n{groups}\nOptions:\n{{options}}\n\nRun 'wharf COMMAND --help' for more on a command.\n"))
+    // As docker: of a flag that is given twice, the last counts.
+    Cli::command().args_override_self(true).help_template(format!("{{before-help}}{{about-with-newline}}\n{{usage-heading}} {{usage}}\n{groups}\nOptions:\n{{options}}\n\nRun 'wharf COMMAND --help' for more on a command.\n"))
 }
 
 fn groups(command: &Command) -> String {

@@ -111,17 +111,17 @@ impl Run {
             Ok(id) => id,
             Err(error) => return Ok(failed(&error)),
         };
-        let condition = if self.spec.rm { "removed" } else { "next-exit" };
-        let run = if self.detach {
-            start(&client, &id, condition, None).await.map(|_| None)
-        } else {
-            start(&client, &id, condition, Some(seat)).await
-        };
-        match run {
-            Ok(Some(code)) => Ok(code),
-            Ok(None) => table::println(&id).map(|()| ExitCode::SUCCESS),
-            Err(error) => Ok(failed(&error)),
-        }
+        begin(&client, &id, self.spec.rm, (!self.detach).then_some(seat)).await
+    }
+}
+
+/// Start what was created. With somebody at it, its exit code; in the background, its id is printed.
+pub async fn begin(client: &Client, id: &str, removed: bool, at: Option<Seat>) -> Result<ExitCode> {
+    let condition = if removed { "removed" } else { "next-exit" };
+    match start(client, id, condition, at).await {
+        Ok(Some(code)) => Ok(code),
+        Ok(None) => table::println(id).map(|()| ExitCode::SUCCESS),
+        Err(error) => Ok(failed(&error)),
     }
 }
 

@@ -8,14 +8,15 @@ use super::{mounts, ports};
 use crate::error::{Error, Result};
 
 impl Project {
-    pub fn request(&self, service: &Service) -> Result<Value> {
+    /// For the container of that number, from 1 up.
+    pub fn request(&self, service: &Service, number: u32) -> Result<Value> {
         let on = |key: &str| service.keys.get(key).is_some_and(|value| *value == true);
         let variables = service.keys.get("environment").and_then(Value::as_object).into_iter().flatten();
         let variables: Vec<String> = variables.map(|(name, value)| format!("{name}={}", plain(value))).collect();
         let (exposed, bindings) = ports::bindings(&service.ports()?, service.keys.get("expose"));
         let (mode, endpoints) = self.attachments(service)?;
         let mut body = json!({
-            "Image": self.image(service), "Env": variables, "Labels": self.labels(service), "ExposedPorts": exposed,
+            "Image": self.image(service), "Env": variables, "Labels": self.labels(service, number), "ExposedPorts": exposed,
             "Tty": on("tty"), "OpenStdin": on("stdin_open"), "HostConfig": self.host(service, bindings, &mode)?,
             "NetworkingConfig": {"EndpointsConfig": endpoints},
         });
@@ -52,6 +53,7 @@ impl Project {
             "Privileged": on("privileged"), "ReadonlyRootfs": on("read_only"), "ShmSize": service.shared_memory()?,
             "CapAdd": service.list("cap_add")?, "SecurityOpt": service.list("security_opt")?,
             "CpusetCpus": service.keys.get("cpuset").map(plain).unwrap_or_default(),
+            "ExtraHosts": service.extra_hosts()?,
             "PidsLimit": service.keys.get("pids_limit").and_then(Value::as_i64).unwrap_or(0),
         });
         if let (Value::Object(host), Value::Object(others)) = (&mut host, others) {
@@ -88,6 +90,6 @@ impl Project {
         let Some(name) = mode.strip_prefix("service:") else { return Ok(mode.to_owned()) };
         let field = format!("services.{}.network_mode", service.name);
         let other = self.services.get(name).ok_or_else(|| Error::invalid(format!("{field}: no service {name}")))?;
-        Ok(format!("container:{}", self.container_name(other)))
+        Ok(format!("container:{}", self.container_name(other, 1)))
     }
 }

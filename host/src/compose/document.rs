@@ -6,8 +6,18 @@ use super::variables::pairs;
 use crate::error::{Error, Result};
 
 /// Lists that a later file adds to; of all other lists the later one stays.
-const ADDED: &[&str] =
-    &["ports", "expose", "volumes", "tmpfs", "env_file", "profiles", "cap_add", "security_opt", "devices"];
+const ADDED: &[&str] = &[
+    "ports",
+    "expose",
+    "volumes",
+    "tmpfs",
+    "env_file",
+    "profiles",
+    "extra_hosts",
+    "cap_add",
+    "security_opt",
+    "devices",
+];
 /// Written as a map or as a list; joined name by name.
 const NAMED: &[&str] = &["environment", "labels", "args"];
 
@@ -26,6 +36,7 @@ const SERVICE: &[&str] = &[
     "env_file",
     "environment",
     "expose",
+    "extra_hosts",
     "gpus",
     "healthcheck",
     "hostname",
@@ -47,6 +58,7 @@ const SERVICE: &[&str] = &[
     "read_only",
     "restart",
     "runtime",
+    "scale",
     "security_opt",
     "shm_size",
     "stdin_open",

@@ -141,6 +141,33 @@ impl Service {
         self.keys.get("shm_size").map_or(Ok(0), |value| bytes(value, &self.field("shm_size")))
     }
 
+    /// `NAME:ADDRESS`, from a list of that or of `NAME=ADDRESS`, or from a map.
+    pub fn extra_hosts(&self) -> Result<Vec<String>> {
+        let wrong = || {
+            let field = self.field("extra_hosts");
+            Error::invalid(format!("{field}: write a list of NAME:ADDRESS, or a map of names to addresses"))
+        };
+        match self.keys.get("extra_hosts") {
+            None | Some(Value::Null) => Ok(Vec::new()),
+            Some(Value::Object(all)) => {
+                let lists = all.iter().map(|(name, addresses)| match addresses {
+                    Value::Array(all) => all.iter().map(|one| format!("{name}:{}", plain(one))).collect(),
+                    one => vec![format!("{name}:{}", plain(one))],
+                });
+                Ok(lists.flatten().collect())
+            }
+            Some(Value::Array(all)) => {
+                let pair = |entry: &Value| {
+                    let text = plain(entry);
+                    let (name, address) = text.split_once('=').or_else(|| text.split_once(':')).ok_or_else(wrong)?;
+                    Ok(format!("{name}:{}", address.trim_matches(['[', ']'])))
+                };
+                all.iter().map(pair).collect()
+            }
+            Some(_) => Err(wrong()),
+        }
+    }
+
     /// A list, also where one word was written.
     pub fn list(&self, key: &str) -> Result<Vec<String>> {
         match self.keys.get(key) {

@@ -9,11 +9,12 @@ use super::project::{Project, Service};
 use super::quantities::plain;
 
 /// What says nothing about the container itself.
-const NOT_HASHED: &[&str] = &["build", "depends_on", "profiles", "pull_policy"];
+const NOT_HASHED: &[&str] = &["build", "depends_on", "profiles", "pull_policy", "scale"];
 
 pub const PROJECT: &str = "com.docker.compose.project";
 pub const SERVICE: &str = "com.docker.compose.service";
 pub const ONE_OFF: &str = "com.docker.compose.oneoff";
+pub const NUMBER: &str = "com.docker.compose.container-number";
 pub const HASH: &str = "com.docker.compose.config-hash";
 /// Outside hosts that a container may call.
 const EGRESS: &str = "wharf.egress";
@@ -28,6 +29,10 @@ impl Service {
     pub fn hash(&self) -> String {
         let mut keys = self.keys.clone();
         keys.retain(|key, _| !NOT_HASHED.contains(&key.as_str()));
+        // How many there are says nothing about one of them.
+        if let Some(deploy) = keys.get_mut("deploy").and_then(Value::as_object_mut) {
+            deploy.remove("replicas");
+        }
         let digest = Sha256::digest(Value::Object(keys).to_string());
         digest.iter().fold(String::new(), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");
@@ -37,9 +42,10 @@ impl Service {
 }
 
 impl Project {
-    pub fn container_name(&self, service: &Service) -> String {
+    /// Of the container of that number, from 1 up.
+    pub fn container_name(&self, service: &Service, number: u32) -> String {
         let own = service.text("container_name");
-        own.map_or_else(|| format!("{}-{}-1", self.name, service.name), str::to_owned)
+        own.map_or_else(|| format!("{}-{}-{number}", self.name, service.name), str::to_owned)
     }
 
     /// The image's name: the one written, or the one a build gets.
@@ -47,7 +53,7 @@ impl Project {
         service.text("image").map_or_else(|| format!("{}-{}", self.name, service.name), str::to_owned)
     }
 
-    pub fn labels(&self, service: &Service) -> Map<String, Value> {
+    pub fn labels(&self, service: &Service, number: u32) -> Map<String, Value> {
         let mut labels = service.keys.get("labels").and_then(Value::as_object).cloned().unwrap_or_default();
         if let Some(hosts) = service.keys.get("x-wharf").and_then(|own| own["egress"].as_array()) {
             let hosts: Vec<&str> = hosts.iter().filter_map(Value::as_str).collect();
@@ -59,12 +65,12 @@ impl Project {
                 labels.insert(format!("wharf.{key}"), plain(value).into());
             }
         }
-        let folder = self.folder.to_string_lossy();
+        let (folder, number) = (self.folder.to_string_lossy(), number.to_string());
         for (key, value) in [
             (PROJECT, self.name.as_str()),
             (SERVICE, &service.name),
             (HASH, &service.hash()),
-            ("com.docker.compose.container-number", "1"),
+            (NUMBER, &number),
             (ONE_OFF, "False"),
             ("com.docker.compose.project.working_dir", &folder),
         ] {

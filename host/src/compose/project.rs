@@ -10,7 +10,7 @@ use super::document::{unknown_in_service, unknown_top};
 use super::interpolate::{Lookup, escape, fill};
 use super::ports::{Claim, Published, parse};
 use super::quantities::plain;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 #[derive(Debug)]
 pub struct Project {
@@ -71,7 +71,8 @@ impl Project {
         project.check_names(choice.named)?;
         project.order()?;
         for service in project.services.values() {
-            project.request(service)?;
+            service.replicas()?;
+            project.request(service, 1)?;
         }
         project.warnings.dedup();
         Ok(project)
@@ -84,9 +85,6 @@ impl Project {
         unknown_in_service(&name, &keys, &mut self.warnings)?;
         if !keys.contains_key("image") && !keys.contains_key("build") {
             return Err(Error::invalid(format!("service {name:?} has neither an image nor a build context")));
-        }
-        if keys.get("deploy").is_some_and(|deploy| deploy["replicas"].as_u64().is_some_and(|count| count != 1)) {
-            self.warnings.push(format!("services.{name}.deploy.replicas: ignored, every service has one container"));
         }
         let (folder, volumes, networks) = (choice.folder, &self.volumes, &self.networks);
         let keys = canonical(&name, keys, &Surroundings { folder, lookup, volumes, networks })?;
@@ -107,7 +105,7 @@ impl Project {
         }
         let mut taken: BTreeMap<String, &str> = BTreeMap::new();
         for service in self.services.values() {
-            let container = self.container_name(service);
+            let container = self.container_name(service, 1);
             if let Some(other) = taken.insert(container.clone(), &service.name) {
                 let (a, b) = (other, &service.name);
                 return Err(Error::invalid(format!("services {a} and {b} both have container_name {container}")));
@@ -163,10 +161,34 @@ impl Project {
 
     /// What services want of the host's ports.
     pub fn claims(&self, chosen: &BTreeSet<String>) -> Result<Vec<Claim<'_>>> {
-        let services = self.services.values().filter(|service| chosen.contains(&service.name));
-        services
-            .map(|service| Ok(Claim { kind: "service", name: service.name.as_str().into(), ports: service.ports()? }))
-            .collect()
+        let mut claims = Vec::new();
+        for service in self.services.values().filter(|service| chosen.contains(&service.name)) {
+            let (name, ports, replicas) = (&service.name, service.ports()?, service.replicas()?);
+            if let Some(port) = ports.iter().find_map(|port| port.published).filter(|_| replicas > 1) {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    format!(
+                        "the \"{name}\" service specifies a port on the host. If multiple containers for this service \
+                         are created on a single host, the port will clash: {replicas} were asked for, and {port} can be \
+                         published once; leave the host's port out, which gives each a free one"
+                    ),
+                ));
+            }
+            if replicas > 0 {
+                claims.push(Claim { kind: "service", name: name.as_str().into(), ports });
+            }
+        }
+        Ok(claims)
+    }
+
+    /// `--scale NAME=N`.
+    pub fn scale(&mut self, name: &str, replicas: u32) -> Result<()> {
+        let known = self.services.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let service = self.services.get_mut(name);
+        let service =
+            service.ok_or_else(|| Error::invalid(format!("no such service: {name}; the file has {known}")))?;
+        service.keys.insert("scale".to_owned(), replicas.into());
+        service.replicas().map(drop)
     }
 
     /// The whole, as `compose config` shows it.
@@ -204,6 +226,23 @@ impl Service {
     pub fn depends_on(&self) -> BTreeMap<String, String> {
         let all = self.keys.get("depends_on").and_then(Value::as_object).into_iter().flatten();
         all.map(|(name, how)| (name.clone(), plain(&how["condition"]))).collect()
+    }
+
+    /// How many containers it has: `scale`, or `deploy.replicas`.
+    pub fn replicas(&self) -> Result<u32> {
+        let deploy = self.keys.get("deploy").map(|deploy| &deploy["replicas"]).filter(|count| !count.is_null());
+        let Some(count) = self.keys.get("scale").or(deploy) else { return Ok(1) };
+        let name = &self.name;
+        let replicas: u32 = plain(count).parse().map_err(|_| {
+            Error::invalid(format!("services.{name}.deploy.replicas: {} is no number of containers", plain(count)))
+        })?;
+        match self.text("container_name") {
+            Some(own) if replicas > 1 => Err(Error::invalid(format!(
+                "the \"{name}\" service is using the custom container name \"{own}\". Docker requires each container \
+                 to have a unique name. Remove the custom name to scale the service"
+            ))),
+            _ => Ok(replicas),
+        }
     }
 
     pub fn ports(&self) -> Result<Vec<Published>> {

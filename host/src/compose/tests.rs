@@ -31,7 +31,44 @@ fn error(yaml: &str) -> String {
 fn request(yaml: &str) -> Value {
     let project = read(yaml);
     assert_eq!(project.warnings, Vec::<String>::new());
-    project.request(&project.services["a"]).unwrap()
+    project.request(&project.services["a"], 1).unwrap()
+}
+
+#[test]
+fn services_are_scaled() {
+    let mut project = read(
+        "services:\n  a: {image: x, deploy: {replicas: 2}}\n  b: {image: x, container_name: own, scale: 0}\n  c: {image: x, ports: [\"5001:5000\"]}\n",
+    );
+    let (a, b) = (&project.services["a"], &project.services["b"]);
+    assert_eq!((a.replicas().unwrap(), b.replicas().unwrap()), (2, 0));
+    assert_eq!((project.container_name(a, 2), project.container_name(b, 1)), ("app-a-2".into(), "own".into()));
+    let two = project.request(a, 2).unwrap();
+    assert_eq!(two["Labels"]["com.docker.compose.container-number"], "2");
+    let hash = a.hash();
+    project.scale("a", 7).unwrap();
+    assert_eq!((project.services["a"].replicas().unwrap(), project.services["a"].hash()), (7, hash));
+    assert!(project.scale("d", 2).unwrap_err().to_string().contains("no such service: d; the file has a, b, c"));
+    project.scale("c", 2).unwrap();
+    let error = project.claims(&project.chosen(&[], true)).map(drop).unwrap_err().to_string();
+    assert!(error.contains("the \"c\" service specifies a port on the host"), "{error}");
+    assert!(error.contains("2 were asked for, and 5001 can be published once"), "{error}");
+    assert!(project.scale("b", 2).unwrap_err().to_string().contains("Remove the custom name to scale the service"));
+}
+
+#[test]
+fn names_of_ones_own_are_passed_on() {
+    let hosts = |written: &str| {
+        request(&format!("services:\n  a: {{image: x, extra_hosts: {written}}}\n"))["HostConfig"]["ExtraHosts"].clone()
+    };
+    assert_eq!(
+        hosts("[\"one:10.0.0.1\", \"two=::1\", \"three:[::1]\"]"),
+        json!(["one:10.0.0.1", "two:::1", "three:::1"])
+    );
+    assert_eq!(hosts("{one: 10.0.0.1, two: [10.0.0.2, \"::1\"]}"), json!(["one:10.0.0.1", "two:10.0.0.2", "two:::1"]));
+    assert!(
+        error("services:\n  a: {image: x, extra_hosts: [one]}\n")
+            .contains("services.a.extra_hosts: write a list of NAME:ADDRESS")
+    );
 }
 
 #[test]
@@ -47,10 +84,10 @@ fn the_tutorials_file_names_both_services_and_the_port() {
     ports::check(&mended.claims(&all).unwrap()).unwrap();
     let service = &mended.services["maskdetection"];
     assert_eq!(
-        (mended.image(service), mended.container_name(service)),
+        (mended.image(service), mended.container_name(service, 1)),
         ("app-maskdetection".into(), "maskdetection".into())
     );
-    let body = mended.request(service).unwrap();
+    let body = mended.request(service, 1).unwrap();
     assert_eq!(body["HostConfig"]["RestartPolicy"], json!({"Name": "always", "MaximumRetryCount": 0}));
     assert_eq!(body["HostConfig"]["PortBindings"], json!({"5000/tcp": [{"HostIp": "", "HostPort": "5001"}]}));
     assert_eq!(body["HostConfig"]["NetworkMode"], "app_default");
@@ -232,7 +269,7 @@ fn the_canonical_file_means_the_same() {
     );
     let again = read(&super::yaml::write(&project.canonical()));
     for (name, service) in &project.services {
-        assert_eq!(again.request(&again.services[name]).unwrap(), project.request(service).unwrap(), "{name}");
+        assert_eq!(again.request(&again.services[name], 1).unwrap(), project.request(service, 1).unwrap(), "{name}");
     }
     assert_eq!(again.canonical(), project.canonical());
 }

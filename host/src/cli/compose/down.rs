@@ -80,7 +80,7 @@ impl Stop {
     }
 }
 
-fn none(work: &Work) -> Error {
+pub fn none(work: &Work) -> Error {
     let name = &work.project.name;
     let message = format!("project {name} has no such containers: make them with `wharf compose up`");
     Error::new(ErrorKind::NotFound, message)

@@ -100,9 +100,14 @@ fn styles(sources: &[Source], prefixed: bool, coloured: bool, timestamps: bool) 
 impl Logs {
     pub async fn execute(self, work: Work) -> Result<ExitCode> {
         let mut sources = Vec::new();
-        for member in work.members_of(&self.services).await? {
+        let members = work.members_of(&self.services).await?;
+        for member in &members {
             let state = work.client.get(&format!("/containers/{}/json", member.id), &Query::new()).await?;
-            sources.push(Source::new(&member.service, &state));
+            let shown = match members.iter().filter(|other| other.service == member.service).count() {
+                1 => member.service.clone(),
+                _ => format!("{}-{}", member.service, member.number),
+            };
+            sources.push(Source::new(&shown, &state));
         }
         let coloured = colour::on_stdout() && !self.no_color;
         let styles = styles(&sources, !self.no_log_prefix, coloured, self.timestamps);

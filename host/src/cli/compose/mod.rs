@@ -7,12 +7,15 @@
 //! - [`follow`]: everybody's output, line by line
 //! - [`down`]: `down`, `stop`, `start`, `restart`
 //! - [`show`], [`exec`]: `ps`, `config`; a command in one of them
+//! - [`members`], [`one_off`]: `kill`, `rm`, `top`, `images`, `port`, `ls`, `version`; `run`
 
 mod down;
 mod exec;
 mod files;
 pub mod follow;
 mod images;
+mod members;
+mod one_off;
 pub mod project;
 mod ready;
 mod show;
@@ -62,17 +65,35 @@ enum Verb {
     /// Stop and start services
     Restart(down::Stop),
     Exec(exec::Exec),
+    Run(one_off::Run),
+    Kill(members::Kill),
+    Rm(members::Rm),
+    /// Show what runs in the containers
+    Top(down::Services),
+    Images(members::Images),
+    Port(members::Port),
+    Ls(members::Ls),
+    Version(members::Version),
 }
 
 impl Compose {
     pub async fn execute(self, client: Client) -> Result<ExitCode> {
+        match self.verb {
+            Verb::Version(verb) => return verb.execute().map(|()| ExitCode::SUCCESS),
+            Verb::Ls(verb) => return verb.execute(client).await.map(|()| ExitCode::SUCCESS),
+            _ => {}
+        }
         let mut project = self.files.read(self.verb.services())?;
+        if let Verb::Up(verb) = &self.verb {
+            verb.scale.iter().try_for_each(|(name, number)| project.scale(name, *number))?;
+        }
         warn(&mut project);
         let work = Work { client, project };
         match self.verb {
             Verb::Up(verb) => return verb.execute(work).await,
             Verb::Logs(verb) => return verb.execute(work).await,
             Verb::Exec(verb) => return verb.execute(work).await,
+            Verb::Run(verb) => return verb.execute(work).await,
             Verb::Build(verb) => verb.execute(work).await?,
             Verb::Pull(verb) => verb.execute(work).await?,
             Verb::Down(verb) => verb.execute(work).await?,
@@ -81,6 +102,13 @@ impl Compose {
             Verb::Start(verb) => verb.start(work).await?,
             Verb::Stop(verb) => verb.execute(work, "stop").await?,
             Verb::Restart(verb) => verb.execute(work, "restart").await?,
+            Verb::Kill(verb) => verb.execute(work).await?,
+            Verb::Rm(verb) => verb.execute(work).await?,
+            Verb::Top(verb) => members::top(work, &verb.services).await?,
+            Verb::Images(verb) => verb.execute(work).await?,
+            Verb::Port(verb) => verb.execute(work).await?,
+            // Need no file, and were done above.
+            Verb::Ls(_) | Verb::Version(_) => {}
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -116,7 +144,13 @@ impl Verb {
             Verb::Start(verb) => &verb.services,
             Verb::Stop(verb) | Verb::Restart(verb) => &verb.of.services,
             Verb::Exec(verb) => std::slice::from_ref(&verb.service),
-            Verb::Down(_) | Verb::Config(_) => &[],
+            Verb::Run(verb) => std::slice::from_ref(&verb.service),
+            Verb::Port(verb) => std::slice::from_ref(&verb.service),
+            Verb::Top(verb) => &verb.services,
+            Verb::Kill(verb) => &verb.of.services,
+            Verb::Rm(verb) => &verb.of.services,
+            Verb::Images(verb) => &verb.of.services,
+            Verb::Down(_) | Verb::Config(_) | Verb::Ls(_) | Verb::Version(_) => &[],
         }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::cli::client::{Client, Query, escape};
 use crate::cli::table;
-use crate::compose::plan::{ONE_OFF, PROJECT, SERVICE, is_external};
+use crate::compose::plan::{NUMBER, ONE_OFF, PROJECT, SERVICE, is_external};
 use crate::compose::project::Project;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -21,6 +21,8 @@ pub struct Member {
     pub id: String,
     pub name: String,
     pub service: String,
+    /// Of the service's containers, from 1 up.
+    pub number: u32,
     pub running: bool,
     /// Made for one command, not by `up`.
     pub one_off: bool,
@@ -135,6 +137,7 @@ fn member(row: &Value) -> Member {
         id: text(&row["Id"]),
         name: text(&row["Names"][0]).trim_start_matches('/').to_owned(),
         service: text(&row["Labels"][SERVICE]),
+        number: text(&row["Labels"][NUMBER]).parse().unwrap_or(1),
         one_off: row["Labels"][ONE_OFF] == "True",
         running: matches!(row["State"].as_str(), Some("running" | "paused" | "restarting")),
         row: row.clone(),

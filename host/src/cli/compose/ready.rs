@@ -16,9 +16,8 @@ impl Work {
     pub async fn await_dependencies(&self, service: &Service, chosen: &BTreeSet<String>) -> Result<()> {
         for (name, condition) in service.depends_on() {
             let Some(other) = self.project.services.get(&name).filter(|_| chosen.contains(&name)) else { continue };
-            let container = self.project.container_name(other);
             let required = service.keys["depends_on"][&name]["required"] != false;
-            match self.await_condition(&container, &condition).await {
+            match self.await_all(other, &condition).await {
                 Err(error) if required => {
                     let message = format!("service {} cannot start: it depends on {name}", service.name);
                     return Err(Error::new(ErrorKind::Failed, message).because(error.chain()));
@@ -26,6 +25,13 @@ impl Work {
                 Err(error) => table::say(&format!("WARNING: service {}: {}", service.name, error.chain())),
                 Ok(()) => {}
             }
+        }
+        Ok(())
+    }
+
+    async fn await_all(&self, other: &Service, condition: &str) -> Result<()> {
+        for number in 1..=other.replicas()? {
+            self.await_condition(&self.project.container_name(other, number), condition).await?;
         }
         Ok(())
     }

@@ -44,10 +44,23 @@ pub struct Up {
     /// In the foreground: stop all when one ends, with its exit code
     #[arg(long, conflicts_with = "detach")]
     abort_on_container_exit: bool,
+    /// How many containers a service has
+    #[arg(long, value_name = "SERVICE=NUMBER", value_parser = scale)]
+    pub scale: Vec<(String, u32)>,
     pub services: Vec<String>,
 }
 
+fn scale(typed: &str) -> std::result::Result<(String, u32), String> {
+    let parts = typed.split_once('=').and_then(|(name, number)| Some((name.to_owned(), number.parse().ok()?)));
+    parts.ok_or_else(|| format!("invalid scale specifier {typed:?}: write SERVICE=NUMBER"))
+}
+
 impl Up {
+    /// Without any flag.
+    pub fn of(services: Vec<String>) -> Up {
+        Up { services, ..Up::default() }
+    }
+
     pub async fn execute(self, work: Work) -> Result<ExitCode> {
         let sources = self.raise(&work).await?;
         if self.detach || self.no_start {
@@ -68,12 +81,15 @@ impl Up {
         let kept = self.clear(work, &chosen, &members).await?;
         let mut sources = Vec::new();
         for service in work.project.order()?.into_iter().filter(|service| chosen.contains(&service.name)) {
-            let source = work.create(service, kept.contains(&service.name)).await?;
-            if !self.no_start {
-                work.await_dependencies(service, &chosen).await?;
-                work.start(&source).await?;
+            for number in 1..=service.replicas()? {
+                let is_kept = kept.contains(&(service.name.clone(), number));
+                let source = work.create(service, number, is_kept).await?;
+                if !self.no_start {
+                    work.await_dependencies(service, &chosen).await?;
+                    work.start(&source).await?;
+                }
+                sources.push(source);
             }
-            sources.push(source);
         }
         Ok(sources)
     }
@@ -93,15 +109,17 @@ impl Up {
         Ok(())
     }
 
-    /// Removes what must be made again, all of it before anything is made: ports may have changed hands. Returns the
-    /// services whose containers stay.
-    async fn clear(&self, work: &Work, chosen: &BTreeSet<String>, members: &[Member]) -> Result<BTreeSet<String>> {
+    /// Removes what must be made again, all of it before anything is made: ports may have changed hands. Returns
+    /// those that stay, by service and number.
+    async fn clear(&self, work: &Work, chosen: &BTreeSet<String>, members: &[Member]) -> Result<Kept> {
         let mut kept = BTreeSet::new();
         for service in work.project.services.values().filter(|service| chosen.contains(&service.name)) {
             for member in members.iter().filter(|one| !one.one_off && one.service == service.name) {
-                let same = self.no_recreate || (!self.force_recreate && work.is_current(service, member).await?);
+                let wanted = member.number <= service.replicas()?;
+                let same =
+                    wanted && (self.no_recreate || (!self.force_recreate && work.is_current(service, member).await?));
                 if same {
-                    kept.insert(service.name.clone());
+                    kept.insert((service.name.clone(), member.number));
                 } else {
                     work.client.post(&format!("/containers/{}/stop", member.id), &Query::new(), None).await?;
                     work.remove(member, false).await?;
@@ -111,6 +129,9 @@ impl Up {
         Ok(kept)
     }
 }
+
+/// Containers that stay as they are: service and number.
+type Kept = BTreeSet<(String, u32)>;
 
 impl Work {
     /// Two that ask for one port of the host are told before anything is touched.
@@ -130,14 +151,14 @@ impl Work {
         let Some(image) = self.found(&format!("/images/{}/json", self.project.image(service))).await? else {
             return Ok(true);
         };
-        let named = member.name == self.project.container_name(service);
+        let named = member.name == self.project.container_name(service, member.number);
         Ok(named && state["Config"]["Labels"][HASH] == service.hash().as_str() && state["Image"] == image["Id"])
     }
 
-    async fn create(&self, service: &Service, kept: bool) -> Result<Source> {
-        let name = self.project.container_name(service);
+    async fn create(&self, service: &Service, number: u32, kept: bool) -> Result<Source> {
+        let name = self.project.container_name(service, number);
         if !kept {
-            let body = self.project.request(service)?;
+            let body = self.project.request(service, number)?;
             let query = Query::new().with("name", &name).some("platform", service.text("platform"));
             let made = self.client.post("/containers/create", &query, Some(&body)).await;
             let made = made.map_err(|error| blamed(&service.name, &error))?;
@@ -147,7 +168,8 @@ impl Work {
             table::say(&format!("Container {name}  Created"));
         }
         let state = self.client.get(&format!("/containers/{}/json", escape(&name)), &Query::new()).await?;
-        Ok(Source::new(&service.name, &state))
+        let shown = if service.replicas()? > 1 { format!("{}-{number}", service.name) } else { service.name.clone() };
+        Ok(Source::new(&shown, &state))
     }
 
     async fn start(&self, source: &Source) -> Result<()> {

@@ -117,10 +117,13 @@ fn volumes(image: &RunConfig) -> impl Iterator<Item = &str> {
 fn network_mode(mode: &str) -> Result<String> {
     match mode {
         "" | "default" => Ok("bridge".to_owned()),
-        mode if mode.starts_with("container:") => Err(Error::invalid(format!(
-            "network mode {mode} is not offered by this host: put both containers on a network of their own"
-        ))),
-        mode => Ok(mode.to_owned()),
+        mode => match mode.strip_prefix("container:") {
+            Some(other) => Err(Error::invalid(format!(
+                "network mode {mode} is not offered by this host: a sandbox has no network stack to share. Make a network \
+                 (docker network create NET), run both containers with --network NET, and call http://{other}:PORT"
+            ))),
+            None => Ok(mode.to_owned()),
+        },
     }
 }
 
