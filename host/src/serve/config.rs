@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use super::console::Printer;
 use super::notify::Supervisor;
@@ -62,6 +62,8 @@ pub struct Foreground {
     pub stopping: watch::Receiver<bool>,
     /// Where containers' lines are shown.
     pub printer: Printer,
+    /// Told once everything that was named answers: only then is the host ready.
+    pub up: oneshot::Sender<()>,
 }
 
 /// The control plane.

@@ -33,7 +33,7 @@ pub mod workloads;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -74,13 +74,32 @@ pub async fn run(mut config: ServeConfig) -> Result<ExitCode> {
         manager.status("starting containers").await;
         daemon.restore().await;
     }
-    tracing::info!(milliseconds = started.elapsed().as_millis() as u64, "ready");
-    manager.ready(&format!("answering on {address}")).await;
     manager.beat();
-    let foreground = config.when_ready.take().map(|task| {
-        let (stop, stopping) = watch::channel(false);
-        (stop, tokio::spawn(task(Foreground { stopping, printer: Printer::new(lines.clone()) })))
-    });
+    let ready = {
+        let manager = manager.clone();
+        async move {
+            tracing::info!(milliseconds = started.elapsed().as_millis() as u64, "ready");
+            manager.ready(&format!("answering on {address}")).await;
+        }
+    };
+    let foreground = match config.when_ready.take() {
+        Some(task) => {
+            let (stop, stopping) = watch::channel(false);
+            let (up, is_up) = oneshot::channel();
+            manager.status("starting what was named on the command line").await;
+            // Nothing is told where something did not come up.
+            tokio::spawn(async move {
+                if is_up.await.is_ok() {
+                    ready.await;
+                }
+            });
+            Some((stop, tokio::spawn(task(Foreground { stopping, printer: Printer::new(lines.clone()), up }))))
+        }
+        None => {
+            ready.await;
+            None
+        }
+    };
 
     let Ended { outcome, hurried } = wait(&signals, foreground).await;
     let grace = if hurried { Duration::ZERO } else { config.stop_timeout };

@@ -10,8 +10,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 use tokio::io::AsyncReadExt;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::cli::build::{self, Recipe};
 use crate::cli::client::{Client, Hijacked, Query, escape};
@@ -63,6 +63,8 @@ struct Running {
     printer: Printer,
     /// Ids of containers of ours, whether they have come to run or not.
     containers: Vec<String>,
+    /// The answer to a request for a container that is under way: told to stop meanwhile, what it made must go too.
+    creating: Option<JoinHandle<Result<Value>>>,
     projects: Vec<(Work, Vec<Source>)>,
     /// Everybody's output, until the end: name and exit code.
     followed: JoinSet<Result<(String, i64)>>,
@@ -74,12 +76,13 @@ pub async fn run(plan: Plan, host: Foreground) -> Result<ExitCode> {
         client: plan.client,
         printer: host.printer,
         containers: Vec::new(),
+        creating: None,
         projects: Vec::new(),
         followed: JoinSet::new(),
     };
     let mut stopping = host.stopping;
     let outcome = tokio::select! {
-        outcome = running.run(plan.wanted, plan.beside_others) => outcome,
+        outcome = running.run(plan.wanted, plan.beside_others, host.up) => outcome,
         () = told(&mut stopping) => Ok(ExitCode::SUCCESS),
     };
     running.stop(plan.grace.as_secs()).await;
@@ -92,13 +95,15 @@ async fn told(stopping: &mut watch::Receiver<bool>) {
 }
 
 impl Running {
-    async fn run(&mut self, wanted: Vec<Wanted>, beside_others: bool) -> Result<ExitCode> {
+    async fn run(&mut self, wanted: Vec<Wanted>, beside_others: bool, up: oneshot::Sender<()>) -> Result<ExitCode> {
         for one in wanted {
             match one {
                 Wanted::Container(container) => self.container(&container).await?,
                 Wanted::Compose(work) => self.compose(*work).await?,
             }
         }
+        // A host that is gone needs not be told.
+        let _ = up.send(());
         let code = self.ended().await?;
         if beside_others {
             return std::future::pending().await;
@@ -132,8 +137,7 @@ impl Running {
             Error::new(error.kind(), format!("cannot start {name}")).because(format!("{}{hint}", error.chain()))
         };
         let body = wanted.body(&details)?;
-        let query = Query::new().with("name", name);
-        let made = self.client.post("/containers/create", &query, Some(&body)).await.map_err(cannot)?;
+        let made = self.create(name.clone(), body).await.map_err(cannot)?;
         let id = run::made_id(&made);
         self.containers.push(id.clone());
         // Attach, wait, start: in this order, so that neither output nor the end can be missed.
@@ -145,6 +149,17 @@ impl Running {
         self.followed.spawn(attached(name.as_str().into(), output, tty, exit, self.printer.clone()));
         self.announce(name, &id).await;
         Ok(())
+    }
+
+    /// Goes on where it is dropped: [`Running::stop`] waits for it.
+    async fn create(&mut self, name: String, body: Value) -> Result<Value> {
+        let client = self.client.clone();
+        let task = self.creating.insert(tokio::spawn(async move {
+            client.post("/containers/create", &Query::new().with("name", name), Some(&body)).await
+        }));
+        let made = task.await;
+        self.creating = None;
+        made.unwrap_or_else(|error| Err(Error::new(ErrorKind::Failed, "the request broke off").because(error)))
     }
 
     /// What the host keeps of the image, pulled where it is missing, as `run` does.
@@ -200,6 +215,11 @@ impl Running {
 
     /// Containers are gone afterwards, projects are as after `compose stop`.
     async fn stop(mut self, seconds: u64) {
+        if let Some(creating) = self.creating.take()
+            && let Ok(Ok(made)) = creating.await
+        {
+            self.containers.push(run::made_id(&made));
+        }
         let client = &self.client;
         let query = &Query::new().with("t", seconds.to_string());
         join_all(self.containers.iter().map(|id| async move {
@@ -341,6 +361,75 @@ mod tests {
         assert_eq!(free["5001/tcp"][0]["HostIp"], "127.0.0.1", "{free}");
         assert_eq!(bindings(None, &json!({})), json!({}));
         assert_eq!(container(None).body(&json!({})).unwrap()["Labels"][MAX_REQUESTS], "3");
+    }
+
+    /// Answers every request on `socket` by `answer`, and tells what was asked.
+    fn serve(
+        socket: &std::path::Path,
+        answer: impl AsyncFn(&str) -> &'static str + Clone + 'static,
+    ) -> tokio::sync::mpsc::UnboundedReceiver<String> {
+        use tokio::io::AsyncWriteExt;
+        let (tell, told) = tokio::sync::mpsc::unbounded_channel();
+        let listener = tokio::net::UnixListener::bind(socket).unwrap();
+        tokio::task::spawn_local(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let (tell, answer) = (tell.clone(), answer.clone());
+                tokio::task::spawn_local(async move {
+                    let (mut head, mut buffer) = (Vec::new(), [0; 4096]);
+                    while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+                        match stream.read(&mut buffer).await {
+                            Ok(read @ 1..) => head.extend_from_slice(&buffer[..read]),
+                            _ => return,
+                        }
+                    }
+                    let head = String::from_utf8_lossy(&head).into_owned();
+                    let line = head.lines().next().unwrap().rsplit_once(' ').unwrap().0.to_owned();
+                    tell.send(line.clone()).unwrap();
+                    let body = answer(&line).await;
+                    let length = body.len();
+                    let whole =
+                        format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+                    let _ = stream.write_all(whole.as_bytes()).await;
+                });
+            }
+        });
+        told
+    }
+
+    #[tokio::test]
+    async fn what_is_made_while_a_signal_comes_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let (stop, stopping) = watch::channel(false);
+        let (lines, _received) = crate::runtime::log::channel();
+        let (up, is_up) = oneshot::channel();
+        let is_told = stopping.clone();
+        let work = async {
+            let mut asked = serve(&socket, async move |line| {
+                if line.contains("/containers/create") {
+                    // The signal comes first, then the answer.
+                    stop.send_replace(true);
+                    is_told.clone().wait_for(|told| *told).await.unwrap();
+                    tokio::task::yield_now().await;
+                    return r#"{"Id": "made", "Warnings": []}"#;
+                }
+                if line.contains("/images/") { r#"{"Config": {}}"# } else { "{}" }
+            });
+            let wanted = vec![Wanted::Container(Box::new(container(None)))];
+            let client = Client::at(socket.clone());
+            let plan = Plan { client, wanted, beside_others: false, grace: Duration::from_secs(1) };
+            run(plan, Foreground { stopping, printer: Printer::new(lines), up }).await.unwrap();
+            let mut lines = Vec::new();
+            while let Ok(line) = asked.try_recv() {
+                lines.push(line);
+            }
+            assert!(
+                lines.iter().any(|line| line.starts_with("DELETE") && line.contains("/containers/made")),
+                "{lines:?}"
+            );
+            assert!(is_up.await.is_err(), "it never was up");
+        };
+        tokio::task::LocalSet::new().run_until(work).await;
     }
 
     #[test]
