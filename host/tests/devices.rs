@@ -79,7 +79,7 @@ fn doctor_says_of_each_device_whether_it_can_be_used() {
 #[test]
 fn doctor_knows_a_jetson_and_a_machine_without_a_gpu() {
     let report = doctor(&Machine::jetson(), &[]);
-    says(&report, "ok  jetson ", &["NVIDIA Jetson AGX Orin Developer Kit (tegra234), L4T 36.4.3"]);
+    says(&report, "ok  jetson ", &["NVIDIA Jetson AGX Orin Developer Kit (tegra234), L4T 36.4.3 (JetPack 6.1 or 6.2)"]);
     says(&report, "--  gpu ", &["the GPU of this NVIDIA Jetson AGX Orin", "start the host with --runtime nvidia"]);
     says(&report, "--  device tensorrt ", &["see gpu"]);
 

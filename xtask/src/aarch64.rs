@@ -238,14 +238,22 @@ fn jetson(tree: &Tree, guests: &Path, tools: &Tools, root: &Path) -> Result<()> 
     let on_board = findings(&[(SYSROOT, &board)])?;
     let known = find(&on_board, "jetson").context("files of a Jetson are taken for none")?;
     step::note(format_args!("jetson: {}", text(&known, "detail")));
-    for part in [BOARD, "tegra234", "L4T 36.4.3"] {
+    for part in [BOARD, "tegra234", "L4T 36.4.3", "JetPack 6."] {
         ensure!(text(&known, "detail").contains(part), "the board is not called {part}: {known}");
     }
-    for device in ["device tensorrt", "device cuda"] {
-        let finding = find(&on_board, device).with_context(|| format!("doctor is silent about {device}"))?;
-        step::note(format_args!("{device}: {}", text(&finding, "detail")));
-        ensure!(finding["usable"] == false, "there is no {device} here: {finding}");
-        ensure!(!text(&finding, "detail").is_empty(), "no reason is given: {finding}");
+    // Its driver's library is not there, and this ONNX Runtime has no provider for TensorRT.
+    let absent = [
+        ("gpu", "libcuda.so.1"),
+        ("cuda libraries", ".so"),
+        ("tensorrt libraries", "libonnxruntime_providers_tensorrt.so"),
+        ("device cuda", ""),
+        ("device tensorrt", ""),
+    ];
+    for (name, reason) in absent {
+        let finding = find(&on_board, name).with_context(|| format!("doctor is silent about {name}"))?;
+        step::note(format_args!("{name}: {}", text(&finding, "detail")));
+        ensure!(finding["usable"] == false, "there is no {name} here: {finding}");
+        ensure!(text(&finding, "detail").contains(reason), "{reason} is not named: {finding}");
     }
 
     let trial = Trial::start_with(tools.emulated(&program), guests, &root.join("data"), |command| {

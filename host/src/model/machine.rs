@@ -182,6 +182,26 @@ impl Jetson {
     }
 }
 
+/// L4T's release, or the beginning of it, and the JetPack that brings it: the table of NVIDIA's `jetson-containers`.
+const JETPACKS: [(&str, &str); 6] = [
+    ("36.3", "JetPack 6.0"),
+    ("36.4", "JetPack 6.1 or 6.2"),
+    ("36.5", "JetPack 6.2"),
+    ("38.2", "JetPack 7.0"),
+    ("38.4", "JetPack 7.1"),
+    ("39", "JetPack 7.2"),
+];
+
+impl Jetson {
+    /// `None` where the release is unknown, to us or at all.
+    fn jetpack(&self) -> Option<&'static str> {
+        let release = self.release.as_deref()?;
+        let begins =
+            |with: &str| release.strip_prefix(with).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        JETPACKS.iter().find(|(l4t, _)| begins(l4t)).map(|(_, jetpack)| *jetpack)
+    }
+}
+
 impl fmt::Display for Jetson {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.board.as_deref().unwrap_or("Jetson"))?;
@@ -189,8 +209,12 @@ impl fmt::Display for Jetson {
             write!(f, " ({soc})")?;
         }
         match &self.release {
-            Some(release) => write!(f, ", L4T {release}"),
-            None => f.write_str(", L4T release unknown"),
+            Some(release) => write!(f, ", L4T {release}")?,
+            None => f.write_str(", L4T release unknown")?,
+        }
+        match self.jetpack() {
+            Some(jetpack) => write!(f, " ({jetpack})"),
+            None => Ok(()),
         }
     }
 }

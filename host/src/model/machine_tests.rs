@@ -28,10 +28,14 @@ fn a_jetson_is_known_by_any_of_three_signs() {
         ("proc/device-tree/model", model),
     ]);
     let jetson = Jetson::detect(all.path()).unwrap();
-    assert_eq!(jetson.to_string(), "NVIDIA Jetson AGX Orin Developer Kit (tegra234), L4T 36.4.3");
+    assert_eq!(jetson.to_string(), "NVIDIA Jetson AGX Orin Developer Kit (tegra234), L4T 36.4.3 (JetPack 6.1 or 6.2)");
 
     let only_release = Jetson::detect(root(&[("etc/nv_tegra_release", release)]).path()).unwrap();
-    assert_eq!(only_release.to_string(), "Jetson, L4T 36.4.3");
+    assert_eq!(only_release.to_string(), "Jetson, L4T 36.4.3 (JetPack 6.1 or 6.2)");
+    let thor = Jetson { release: Some("39.1".into()), ..Jetson::default() };
+    assert_eq!(thor.to_string(), "Jetson, L4T 39.1 (JetPack 7.2)");
+    let newer = Jetson { release: Some("36.40".into()), ..Jetson::default() };
+    assert_eq!(newer.to_string(), "Jetson, L4T 36.40");
     let only_family = Jetson::detect(root(&[("sys/devices/soc0/family", "tegra264\n")]).path()).unwrap();
     assert_eq!(only_family, Jetson::default());
     let thor = "nvidia,p3971-0089+p3834-0008\0nvidia,tegra264\0";
@@ -82,8 +86,8 @@ fn why_no_gpu_can_be_used_says_what_to_do() {
     );
     assert_eq!(
         why(&[("etc/nv_tegra_release", "# R36 (release), REVISION: 4.3")]),
-        "the GPU of this Jetson, L4T 36.4.3 cannot be used: no driver; in a container, start the host with \
-         --runtime nvidia"
+        "the GPU of this Jetson, L4T 36.4.3 (JetPack 6.1 or 6.2) cannot be used: no driver; in a container, start the \
+         host with --runtime nvidia"
     );
     let answer = || Ok(driver::Answer { cuda: (13, 0), gpus: vec![] });
     let none = Machine::detect_below(root(&[]).path(), "x86_64", &answer).can_run_cuda().unwrap_err();
