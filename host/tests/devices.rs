@@ -264,10 +264,10 @@ fn a_model_says_itself_where_it_runs() {
     assert_eq!((&devices[0]["Model"], &devices[0]["FellBack"]), (&json!("plain"), &json!([])), "{devices}");
     assert!(devices[1]["FellBack"][0].as_str().unwrap().starts_with("cuda: no NVIDIA GPU"), "{devices}");
 
-    build("slow", "instance_group [{ kind: KIND_CPU count: 1 }]\noptimization { }\n");
+    build("slow", "instance_group [{ kind: KIND_CPU count: 1 }]\noptimization { graph { level: 1 } }\n");
     daemon.ok(&["run", "-d", "--name", "slow", "slow"]);
     let warning = daemon.host().log().text();
-    assert!(warning.contains("config.pbtxt: optimization has no effect: it is not known here"), "{warning}");
+    assert!(warning.contains("config.pbtxt: optimization.graph has no effect: it is not known here"), "{warning}");
     build("wrong", "instance_group [{ kind: KIND_TPU }]\n");
     let run = daemon.docker(&["run", "-d", "wrong"]);
     is_refused(run, &["config.pbtxt: instance_group.kind: \"KIND_TPU\" is no kind: write KIND_AUTO"]);

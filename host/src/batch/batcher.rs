@@ -22,10 +22,11 @@ use super::work::{Entries, Entry, input_refs, run_timed};
 use crate::error::Result;
 use crate::model::convert::InputRef;
 use crate::model::lanes::{Claim, Lanes};
+use crate::model::load::Onnx;
 use crate::model::session::{ModelSession, Stop};
 use crate::model::signature;
 use crate::model::watchdog::{self, Reason};
-use crate::model::{Counters, Device, EngineState, LoadedModel, ModelStore, OnnxRuntime, Placing};
+use crate::model::{Counters, Device, EngineState, LoadedModel, Machine, ModelStore, OnnxRuntime, Placing};
 
 /// A run that is expected to take less stays on the thread as it is. To tell tokio that a thread blocks
 /// makes it wake another one, which costs about as much as such a run.
@@ -59,6 +60,11 @@ impl Models {
     /// `cache`: the folder for disposable files, or `None` to keep none.
     pub fn new(runtime: &'static OnnxRuntime, cache: Option<PathBuf>) -> Self {
         Models { store: ModelStore::new(runtime, cache) }
+    }
+
+    /// As [`Models::new`], on a machine that was looked at already.
+    pub fn on(machine: &Machine, runtime: &'static OnnxRuntime, cache: Option<PathBuf>) -> Self {
+        Models { store: ModelStore::of(Onnx::on(machine.clone(), runtime), cache) }
     }
 
     /// Load a model file under the name its container calls it. Equal files with equal options share their

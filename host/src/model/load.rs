@@ -155,6 +155,11 @@ impl Onnx {
         Onnx { runtime, machine: OnceLock::new() }
     }
 
+    /// As [`Onnx::new`], on a machine that was looked at already.
+    pub fn on(machine: Machine, runtime: &'static OnnxRuntime) -> Onnx {
+        Onnx { runtime, machine: OnceLock::from(machine) }
+    }
+
     pub fn runtime(&self) -> &'static OnnxRuntime {
         self.runtime
     }

@@ -34,8 +34,8 @@ impl Host {
         let engine = Engine::new().map_err(|error| Error::new(ErrorKind::Unmet, "no guest can run").because(error))?;
         let cores = usable_cores();
         let library = OnnxRuntime::start(&config.search, cores)?;
-        let models = Arc::new(Models::new(library, Some(config.data.join("cache"))));
         let devices = Devices::look(&config.sysroot, &library.library().path);
+        let models = Arc::new(Models::on(devices.machine(), library, Some(config.data.join("cache"))));
         let runtime = Runtime::new(engine, component_cache(config), models, config.devices.clone(), devices);
         let (services, metrics) = (ServiceTable::default(), Metrics::new());
         let launcher = Launcher {
