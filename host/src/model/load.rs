@@ -22,13 +22,14 @@ use super::convert::InputRef;
 use super::device::{Device, Gpu};
 use super::engine_cache::Versions;
 use super::environment::OnnxRuntime;
+use super::gate::GATE;
 use super::machine::Machine;
 use super::open::{Opened, Opener, Recipe, Target};
 use super::options::{CudaOptions, Profile};
 use super::placement::{self, Placement};
 use super::seen::{hashed, hashed_file};
 use super::session::{ModelSession, Stop};
-use super::{register, replay, signature};
+use super::{register, signature};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Larger models are not cached: the copy would cost more disk than it saves time, and ONNX Runtime cannot
@@ -335,7 +336,12 @@ impl Opening<'_> {
     fn open_as_is(&self, source: &Source, width: Width, level: GraphOptimizationLevel) -> Result<Session> {
         let mut builder = self.builder(width, level)?;
         // A GPU's memory is allocated meanwhile, which ends another model's recording.
-        let _undisturbed = self.recipe.device.gpu().map(|_| replay::undisturbed());
+        let (_undisturbed, _building) = match self.recipe.device {
+            Device::Cpu => (None, None),
+            Device::Cuda(_) => (Some(GATE.undisturbed()), None),
+            // This is how engines are built.
+            Device::TensorRt(_) => (None, Some(GATE.building())),
+        };
         // Weights in other files are found relative to the model's own path.
         let session = if source.external {
             builder.commit_from_file(&self.recipe.path)

@@ -18,8 +18,8 @@
 //!   to other machines; [`versions`]: what they are bound to
 //! - [`lanes`]: who may use which session when
 //! - [`session`], [`convert`], [`signature`]: one run; tensors in and out; what a model takes and gives
-//! - [`binding`], [`replay`], [`gpu_copy`]: a GPU's runs: through pinned memory, and as a recording; [`closeness`]: whether
-//!   two answers are the same one
+//! - [`binding`], [`replay`], [`gpu_copy`]: a GPU's runs: through pinned memory, and as a recording; [`gate`]: who may use
+//!   the GPU meanwhile; [`closeness`]: whether two answers are the same one
 //! - [`watchdog`]: the one timer: deadlines and cancellation
 //! - [`counters`]: plain numbers that the metrics room reads
 
@@ -36,6 +36,7 @@ pub mod engine_cache;
 mod engines;
 pub mod environment;
 pub mod fatbin;
+mod gate;
 mod gpu_copy;
 pub mod lanes;
 pub mod library;

@@ -7,7 +7,7 @@
 
 use std::ffi::c_void;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, RwLockReadGuard};
 use std::thread::{self, JoinHandle};
 
 use ort::memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType};
@@ -20,6 +20,7 @@ use wharf_tensor::infer::{Signature, TensorSpec};
 use super::binding::{self, HostMemory, Refusal};
 use super::closeness::Difference;
 use super::convert::{self, InputRef};
+use super::gate::GATE;
 use super::gpu_copy::GpuCopy;
 
 /// ONNX Runtime's option of a run that says which recording is meant, and its value for none.
@@ -28,12 +29,9 @@ const NOT_RECORDED: &str = "-1";
 /// Of the largest output: the kernels are the same ones, but some add up in another order each time.
 const TOLERANCE: f64 = 1e-3;
 
-/// Held for writing while a recording is made.
-static RECORDING: RwLock<()> = RwLock::new(());
-
 /// Whoever uses the GPU holds this: waits while a recording is made, and keeps one from being made.
 pub(super) fn undisturbed() -> RwLockReadGuard<'static, ()> {
-    RECORDING.read().unwrap_or_else(PoisonError::into_inner)
+    GATE.undisturbed()
 }
 
 /// A session on its thread, and the buffers this side fills.
@@ -146,7 +144,7 @@ impl Recorded {
             HostMemory::Plain => (Copier::Host, MemoryInfo::default()),
         };
         // Nobody records while these are allocated, and nobody else uses the GPU while this session is recorded.
-        let _alone = RECORDING.write().unwrap_or_else(PoisonError::into_inner);
+        let _alone = GATE.alone()?;
         let device = Allocator::new(&session, info).map_err(text)?;
         let make = |specs: &[TensorSpec]| specs.iter().map(|spec| fixed(&device, spec)).collect::<Result<Vec<_>, _>>();
         let (inputs, outputs) = (make(&signature.inputs)?, make(&signature.outputs)?);
