@@ -9,6 +9,7 @@ mod aarch64;
 mod bench;
 mod dist;
 mod gpu;
+mod gpu_test;
 mod guests;
 mod layout;
 mod onnxruntime;
@@ -44,6 +45,8 @@ Parts of the above
     --gpu           the build with CUDA and TensorRT providers instead (256 MB); prints its folder
     --cuda-libs     as --gpu, and NVIDIA's CUDA 13 and cuDNN 9 libraries beside it (1.3 GB more)
   doctor            check that this machine has what the tasks need, and say what to install
+  test-gpu          models on this machine's GPU: answers against the CPU's, speed against plain ONNX Runtime's, memory
+                    after 100 loads. --list says more; --device cpu tries the tests without a GPU
   bench [ARGS]      measure Wharf against a native server in the same run (ARGS go to `wharf-bench`)
 
 To ship it
@@ -73,7 +76,7 @@ Environment
 
 type Task = fn(&Tree, &[String]) -> anyhow::Result<()>;
 
-const TASKS: [(&str, Task); 11] = [
+const TASKS: [(&str, Task); 12] = [
     ("serve", serve::run),
     ("test", test::run),
     ("guests", guests::run),
@@ -83,6 +86,7 @@ const TASKS: [(&str, Task); 11] = [
     ("dist", dist::run),
     ("test-dist", dist::proof::run),
     ("test-aarch64", aarch64::run),
+    ("test-gpu", gpu_test::run),
     ("sbom", sbom::run),
     ("test-images", test_images::run),
 ];

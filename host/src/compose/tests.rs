@@ -125,7 +125,9 @@ fn limits_reach_the_request() {
     assert_eq!(gpu(reserved)["Driver"], "nvidia");
     assert_eq!(gpu(reserved)["Count"], 1);
     assert_eq!(request("services: {a: {image: x, runtime: nvidia}}")["HostConfig"]["Runtime"], "nvidia");
-    let own = request("services: {a: {image: x, x-wharf: {device: 'cuda:1', require-device: true, gpu-memory: 2g, cuda-graph: true}}}");
+    let own = request(
+        "services: {a: {image: x, x-wharf: {device: 'cuda:1', require-device: true, gpu-memory: 2g, cuda-graph: true}}}",
+    );
     let label = |name: &str| own["Labels"][name].clone();
     let labels = ["wharf.device", "wharf.require-device", "wharf.gpu-memory", "wharf.cuda-graph"].map(label);
     assert_eq!(labels, ["cuda:1", "true", "2g", "true"]);

@@ -218,7 +218,12 @@ mod tests {
 
     #[test]
     fn labels_say_what_is_wished_for() {
-        let wish = DeviceWish::of_labels(&labels(&[(DEVICE, "cuda:1"), (REQUIRE_DEVICE, ""), (GPU_MEMORY, "2g"), (CUDA_GRAPH, "true")]));
+        let wish = DeviceWish::of_labels(&labels(&[
+            (DEVICE, "cuda:1"),
+            (REQUIRE_DEVICE, ""),
+            (GPU_MEMORY, "2g"),
+            (CUDA_GRAPH, "true"),
+        ]));
         let wish = wish.unwrap();
         assert_eq!((wish.list.unwrap().to_string().as_str(), wish.required), ("cuda:1", true));
         assert_eq!((wish.gpu_memory, wish.cuda_graph), (Some(2 << 30), Some(true)));

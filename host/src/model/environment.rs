@@ -59,6 +59,11 @@ impl OnnxRuntime {
         &self.library
     }
 
+    /// For sessions beside those of the store: tests measure against them.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
     pub fn cores(&self) -> usize {
         self.cores
     }
