@@ -23,6 +23,7 @@ facedetection and maskdetection and one of MobileNetV2's shape, whose weights ar
                                         ratio is shown beside it
   a_hundred_loads_leave_nothing         the GPU's memory in use after 100 loads and unloads, by nvidia-smi
 
+--cuda-libs fetches NVIDIA's libraries too (1.3 GB). --dev compiles without optimisation: speed is shown and not judged.
 Without a GPU it fails: nothing was tested. --device cpu tests the tests: all of it on the CPU, where no session is bound to a
 GPU's memory and no CUDA graph is made.
 ";
@@ -31,7 +32,7 @@ GPU's memory and no CUDA graph is made.
 struct Asked {
     device: String,
     cuda_libs: bool,
-    /// Compile without optimisation, for trying the task itself.
+    /// Compile without optimisation, for trying the task itself: speed is measured and not judged.
     dev: bool,
 }
 
@@ -140,7 +141,8 @@ fn test(tree: &Tree, asked: &Asked, library: &Path, models: &Path) -> Command {
     // One after the other: they measure.
     command.args(["--", "--nocapture", "--test-threads=1"]);
     command.env("ORT_DYLIB_PATH", library).env("WHARF_TEST_DEVICE", &asked.device);
-    command.env("WHARF_TEST_MODELS", models).env("WHARF_TEST_SPEED", "1");
+    // What is not optimised says nothing of speed.
+    command.env("WHARF_TEST_MODELS", models).env("WHARF_TEST_SPEED", if asked.dev { "0" } else { "1" });
     if let (true, Some(folder)) = (asked.device != "cpu", library.parent()) {
         // The system's loader does not look beside a library for what it needs.
         let known = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
