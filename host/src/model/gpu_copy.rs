@@ -125,7 +125,9 @@ int left(void) { return retained; }
         assert_eq!(back, there);
         drop(copy);
         // SAFETY: its true signature.
-        let left = unsafe { Library::new(&path).unwrap().get::<unsafe extern "C" fn() -> c_int>(c"left").unwrap()() };
+        let left = unsafe {
+            libloading::Library::new(&path).unwrap().get::<unsafe extern "C" fn() -> c_int>(c"left").unwrap()()
+        };
         assert_eq!(left, 0, "a context is left");
     }
 
