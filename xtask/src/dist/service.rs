@@ -108,7 +108,7 @@ impl<'a> Machine<'a> {
         ensure!(self.property("Type")? == "notify", "systemd does not wait for READY=1");
         step::note(format_args!("ready: {}", self.property("StatusText")?));
         for (restarts, signal, why) in [(1, "KILL", "code=killed, status=9/KILL"), (2, "STOP", "Watchdog timeout")] {
-            self.ask(&["kill", "-s", signal, &self.property("MainPID")?])?;
+            self.ask(&["systemctl", "kill", "--kill-whom=main", &format!("--signal=SIG{signal}"), "wharf"])?;
             self.until(restarts)?;
             let journal = self.ask(&["journalctl", "--no-pager", "--output", "cat", "--unit", "wharf"])?;
             let said = journal.lines().rfind(|line| line.contains(why));
