@@ -5,9 +5,10 @@
 
 mod support;
 
+use serde_json::json;
 use support::daemon::{TestDaemon, context_of, has_docker};
 use support::eventually;
-use support::guests::fixture;
+use support::guests::{fixture, fixture_model, source};
 use support::http::Client;
 
 const JOB: &str = "FROM scratch\nCOPY job.wasm /\nENTRYPOINT [\"/job.wasm\"]\n";
@@ -87,4 +88,62 @@ fn a_network_of_another_container_is_refused_with_the_way_out() {
     }
     assert_eq!(ok(&daemon, &["run", "--network", "none", "--name", "alone", "job", "echo", "quiet"]), "quiet");
     assert_eq!(ok(&daemon, &["inspect", "-f", "{{.HostConfig.NetworkMode}}", "alone"]), "none");
+}
+
+#[test]
+fn another_component_of_the_image_and_head_run_inside_a_container() {
+    let daemon = TestDaemon::start();
+    let files = [("job.wasm", &fixture("job")), ("lines", &source("host/tests/fixtures/tutorial-compose.yml"))];
+    let files = files.map(|(name, path)| (name, path.as_path()));
+    let context = context_of("FROM scratch\nCOPY . /\nENTRYPOINT [\"/job.wasm\"]\n", &files);
+    ok(&daemon, &["build", "-q", "-t", "job", context.0.to_str().unwrap()]);
+    ok(&daemon, &["run", "-d", "--name", "busy", "job", "sleep", "3600000"]);
+    assert_eq!(ok(&daemon, &["exec", "busy", "/job.wasm", "echo", "one", "two"]), "one two");
+    let failed = daemon.wharf(&["exec", "busy", "/job.wasm", "exit", "9"]);
+    assert_eq!(failed.code, Some(9), "{failed:?}");
+    let whole = std::fs::read_to_string(source("host/tests/fixtures/tutorial-compose.yml")).unwrap();
+    let two = whole.lines().take(2).collect::<Vec<_>>().join("\n");
+    assert_eq!(ok(&daemon, &["exec", "busy", "sh", "-c", "head -n 2 /lines"]), two);
+}
+
+#[test]
+fn an_image_of_a_model_alone_answers_the_protocol() {
+    let daemon = TestDaemon::start();
+    let context = context_of("FROM scratch\nCOPY sum.onnx /models/\n", &[("sum.onnx", &fixture_model("sum"))]);
+    ok(&daemon, &["build", "-q", "-t", "sum", context.0.to_str().unwrap()]);
+    ok(&daemon, &["run", "-d", "--name", "adder", "sum"]);
+    let host = daemon.host().http();
+    let told = host.get("/v2/models/adder/sum").expect(200).json();
+    assert_eq!(host.get("/v2/models/adder/sum/ready").expect(200).json()["ready"], true, "{told}");
+    let one = |input: &serde_json::Value| {
+        let shape: Vec<i64> =
+            input["shape"].as_array().unwrap().iter().map(|size| size.as_i64().unwrap().max(1)).collect();
+        let count = usize::try_from(shape.iter().product::<i64>()).unwrap();
+        json!({"name": input["name"], "datatype": input["datatype"], "shape": shape, "data": vec![2; count]})
+    };
+    let inputs: Vec<_> = told["inputs"].as_array().unwrap().iter().map(one).collect();
+    let body = json!({"inputs": inputs}).to_string();
+    let answer = host.post("/v2/models/adder/sum/infer", body.as_bytes()).expect(200).json();
+    assert!(answer["outputs"][0]["data"][0].as_f64().unwrap() >= 2.0, "{answer}");
+    ok(&daemon, &["stop", "adder"]);
+    host.get("/v2/models/adder/sum").expect(404);
+}
+
+#[test]
+fn the_control_socket_in_a_volume_is_of_no_use_to_a_guest() {
+    let daemon = TestDaemon::start();
+    let context = context_of(JOB, &[("job.wasm", &fixture("job"))]);
+    ok(&daemon, &["build", "-q", "-t", "job", context.0.to_str().unwrap()]);
+    let socket = format!("{}:/wharf.sock", daemon.socket().display());
+    let refused = daemon.wharf(&["run", "-v", &socket, "job", "cat", "/wharf.sock"]);
+    assert_eq!(refused.code, Some(125), "{refused:?}");
+    assert!(refused.stderr.contains("Not a directory"), "{refused:?}");
+    // Nor through its folder: WASI opens no sockets by name.
+    let folder = format!("{}:/data", daemon.data.0.display());
+    for words in [&["cat", "/data/wharf.sock"][..], &["write", "/data/wharf.sock", "GET", "/"]] {
+        let failed = daemon.wharf(&[&["run", "--rm", "-v", &folder, "job"], words].concat());
+        assert_eq!(failed.code, Some(1), "{failed:?}");
+        assert!(failed.stderr.contains("/data/wharf.sock"), "{failed:?}");
+    }
+    ok(&daemon, &["ps"]);
 }

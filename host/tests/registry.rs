@@ -9,7 +9,7 @@ use std::fs;
 use std::process::Command;
 
 use support::daemon::{TestDaemon, run_with_input, succeeded};
-use support::host::{Ended, Scratch, run};
+use support::host::{Ended, Scratch, TestHost, WHARF, run};
 use support::registry::{BrittleLine, Door, Registry};
 
 /// The digest by which a registry knows an image.
@@ -192,4 +192,44 @@ fn compose_pulls_what_its_file_names() {
     compose(&["up", "-d"]);
     assert_eq!(daemon.ok(&["ps", "--format", "{{.Names}}"]), "pulled-a-1");
     compose(&["down"]);
+}
+
+#[test]
+fn serve_pulls_the_image_that_it_is_to_run() {
+    let Some(registry) = Registry::start(Door::Open) else { return };
+    let image = registry.image("hello:1");
+    {
+        let daemon = TestDaemon::start();
+        daemon.build("hello", &image);
+        daemon.ok(&["push", &image]);
+    }
+    let data = Scratch::new();
+    let mut command = Command::new(WHARF);
+    command.args(["serve", "--http", "127.0.0.1:0", "-p", "127.0.0.1:0:5000", "--log-format", "json", "--data"]);
+    let host = TestHost::start(command.arg(&data.0).arg(&image));
+    host.service("hello").get("/").expect(200);
+    assert!(host.log().text().contains(&format!("Unable to find image '{image}' locally")));
+    assert_eq!(host.stop(), Some(0));
+}
+
+#[test]
+fn a_terminal_sees_bars_and_a_pipe_lines() {
+    let Some(registry) = Registry::start(Door::Open) else { return };
+    let daemon = TestDaemon::start();
+    let image = registry.image("digits:1");
+    daemon.build("digits", &image);
+    daemon.ok(&["push", &image]);
+    daemon.ok(&["rmi", &image]);
+    let piped = succeeded(daemon.wharf(&["pull", &image]), &["pull"]);
+    assert!(piped.contains(": Pull complete\n") && !piped.contains('\x1b'), "{piped:?}");
+    daemon.ok(&["rmi", &image]);
+    let mut script = Command::new("script");
+    let wharf = daemon.wharf_command(&[]);
+    script.envs(wharf.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let line = format!("stty cols 100 rows 40; {WHARF} pull {image}");
+    script.env("TERM", "xterm").args(["-qec", &line, "/dev/null"]);
+    let seen = run_with_input(&mut script, b"");
+    assert_eq!(seen.code, Some(0), "{seen:?}");
+    assert!(seen.stdout.contains("\x1b["), "no bar moved: {seen:?}");
+    assert!(seen.stdout.contains(": Pull complete [") && !seen.stdout.contains(": Pull complete\r\n"), "{seen:?}");
 }

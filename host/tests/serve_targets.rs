@@ -12,7 +12,7 @@ use std::process::Command;
 
 use support::daemon::{TestDaemon, context, context_of, succeeded};
 use support::guests::{example, fixture, library, source};
-use support::host::{Ended, Scratch, TestHost, WHARF, run};
+use support::host::{Ended, LogLine, Scratch, TestHost, WHARF, run};
 use support::http::Client;
 
 const LOOPBACK: &str = "127.0.0.1:0:5000";
@@ -105,6 +105,13 @@ fn an_image_is_run_and_gone_afterwards() {
     let flags =
         ["-p", LOOPBACK, "-e", "COLOUR=green", "-v", &volume, "--memory", "64m", "--instance-max-requests", "2"];
     let host = site.serve(&[&["team/talker:1"], &flags[..]].concat());
+    // It was ready when what was named answered, not before.
+    let lines = host.log().lines();
+    let place = |message: &str, name: &str| {
+        let fields = |line: &LogLine| line.json["fields"]["name"].as_str().unwrap_or_default().to_owned();
+        lines.iter().position(|line| line.message() == message && fields(line) == name).unwrap()
+    };
+    assert!(place("listening", "talker") < place("ready", ""), "{}", host.log().text());
     let talker = service(&host, "talker");
     assert_eq!(talker.get("/env?name=COLOUR").expect(200).json()["value"], "green");
     let counts: Vec<_> = (0..3).map(|_| talker.get("/counter").expect(200).json()["count"].clone()).collect();
