@@ -87,8 +87,8 @@ pub fn tell(options: &mut TensorRtOptions, own: &TensorRtWish, config: Option<&T
 
 #[cfg(test)]
 mod tests {
-    use super::super::pbtxt;
     use super::*;
+    use crate::runtime::pbtxt;
 
     fn read(text: &str) -> Result<(Option<TensorRtWish>, Vec<String>), String> {
         let mut unused = Vec::new();
