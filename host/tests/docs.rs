@@ -345,7 +345,7 @@ fn every_verb_has_a_place() {
     let top = verbs(&[]);
     assert!(top.len() > 40, "{top:?}");
     let mut all = top.clone();
-    for group in ["container", "builder", "image", "network", "volume", "system", "compose"] {
+    for group in ["container", "builder", "image", "network", "volume", "system", "engine", "compose"] {
         let inner = verbs(&[group]);
         assert!(!inner.is_empty(), "{group} has no verbs");
         all.extend(inner.iter().map(|verb| format!("{group} {verb}")));
