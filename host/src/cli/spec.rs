@@ -255,7 +255,7 @@ impl SpecFlags {
 }
 
 /// `NAME=VALUE`, or `NAME` with this process's value; one that is not set here is left out.
-fn variable(typed: &str) -> Option<String> {
+pub fn variable(typed: &str) -> Option<String> {
     if typed.contains('=') {
         return Some(typed.to_owned());
     }

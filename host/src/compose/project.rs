@@ -230,11 +230,13 @@ impl Service {
 
     /// How many containers it has: `scale`, or `deploy.replicas`.
     pub fn replicas(&self) -> Result<u32> {
-        let deploy = self.keys.get("deploy").map(|deploy| &deploy["replicas"]).filter(|count| !count.is_null());
-        let Some(count) = self.keys.get("scale").or(deploy) else { return Ok(1) };
+        let deploy = self.keys.get("deploy").map(|deploy| &deploy["replicas"]);
+        let mut written = [("scale", self.keys.get("scale")), ("deploy.replicas", deploy)].into_iter();
+        let written = written.find_map(|(key, count)| Some((key, count.filter(|count| !count.is_null())?)));
+        let Some((key, count)) = written else { return Ok(1) };
         let name = &self.name;
         let replicas: u32 = plain(count).parse().map_err(|_| {
-            Error::invalid(format!("services.{name}.deploy.replicas: {} is no number of containers", plain(count)))
+            Error::invalid(format!("services.{name}.{key}: {} is no number of containers", plain(count)))
         })?;
         match self.text("container_name") {
             Some(own) if replicas > 1 => Err(Error::invalid(format!(

@@ -56,6 +56,14 @@ fn services_are_scaled() {
 }
 
 #[test]
+fn a_number_of_containers_is_refused_by_its_field() {
+    for (field, written) in [("scale", "scale: some"), ("deploy.replicas", "scale: null, deploy: {replicas: -1}")] {
+        let error = error(&format!("services: {{a: {{image: x, {written}}}}}"));
+        assert!(error.starts_with(&format!("services.a.{field}: ")), "{error}");
+    }
+}
+
+#[test]
 fn names_of_ones_own_are_passed_on() {
     let hosts = |written: &str| {
         request(&format!("services:\n  a: {{image: x, extra_hosts: {written}}}\n"))["HostConfig"]["ExtraHosts"].clone()

@@ -7,7 +7,7 @@ use clap::{Args, Parser};
 
 use super::project::Work;
 use crate::cli::run;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 
 /// Run a command in a service's container
 ///
@@ -29,9 +29,9 @@ pub struct Exec {
     workdir: Option<String>,
     #[arg(short, long)]
     user: Option<String>,
-    /// Which of the service's containers
-    #[arg(long, default_value_t = 1)]
-    index: u32,
+    /// Which of the service's containers [default: the first that runs]
+    #[arg(long)]
+    index: Option<u32>,
     pub service: String,
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -46,13 +46,7 @@ struct Line {
 
 impl Exec {
     pub async fn execute(self, work: Work) -> Result<ExitCode> {
-        let members = work.members_of(std::slice::from_ref(&self.service)).await?;
-        let running =
-            members.into_iter().find(|member| member.running && member.number == self.index).ok_or_else(|| {
-                let service = &self.service;
-                let message = format!("service {service} is not running: start it with `wharf compose up -d`");
-                Error::new(ErrorKind::Conflict, message)
-            })?;
+        let running = work.running(&self.service, self.index).await?;
         let tty = !self.no_tty && !self.detach && io::stdin().is_terminal() && io::stdout().is_terminal();
         let line = Line::try_parse_from(self.line(&running.name, tty))
             .map_err(|error| Error::invalid("cannot run this there").because(error.to_string()))?;

@@ -1,22 +1,19 @@
 //! `wharf compose kill`, `rm`, `top`, `images`, `port`: what is asked of a project's containers one by one. And `ls` and
 //! `version`, which need no project.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use serde_json::Value;
 
 use super::down::{Services, none};
 use super::project::{Member, Work};
-use crate::cli::client::{Client, Query, escape};
+use crate::cli::client::{Client, Query};
 use crate::cli::{table, units};
 use crate::compose::plan::PROJECT;
 use crate::error::{Error, ErrorKind, Result};
 
 const FOLDER: &str = "com.docker.compose.project.working_dir";
-
-/// Characters of a short id.
-const SHORT: usize = 12;
 
 /// End containers at once
 #[derive(Debug, Args)]
@@ -58,9 +55,9 @@ pub struct Images {
 pub struct Port {
     #[arg(long, default_value = "tcp")]
     protocol: String,
-    /// Which of the service's containers
-    #[arg(long, default_value_t = 1)]
-    index: u32,
+    /// Which of the service's containers [default: the first that runs]
+    #[arg(long)]
+    index: Option<u32>,
     pub service: String,
     port: u16,
 }
@@ -134,14 +131,19 @@ pub async fn top(work: Work, services: &[String]) -> Result<()> {
 
 impl Images {
     pub async fn execute(self, work: Work) -> Result<()> {
+        let mut printed = BTreeSet::new();
         let mut lines = vec![["CONTAINER", "REPOSITORY", "TAG", "IMAGE ID", "SIZE"].map(str::to_owned).to_vec()];
         for member in work.members_of(&self.of.services).await? {
             let id = member.row["ImageID"].as_str().unwrap_or_default().to_owned();
-            let short: String = id.trim_start_matches("sha256:").chars().take(SHORT).collect();
             if self.quiet {
-                table::println(&short)?;
+                // As Compose: whole, and each once.
+                let whole = id.trim_start_matches("sha256:").to_owned();
+                if printed.insert(whole.clone()) {
+                    table::println(&whole)?;
+                }
                 continue;
             }
+            let short = units::short_id(&id);
             let image = work.found(&format!("/images/{id}/json")).await?.unwrap_or_default();
             let name = member.row["Image"].as_str().unwrap_or_default();
             // A colon before a slash belongs to a registry's port.
@@ -158,14 +160,9 @@ impl Images {
 
 impl Port {
     pub async fn execute(self, work: Work) -> Result<()> {
-        let (service, port) = (&self.service, format!("{}/{}", self.port, self.protocol));
-        let members = work.members_of(std::slice::from_ref(service)).await?;
-        let member = members.iter().find(|member| member.running && member.number == self.index);
-        let member = member.ok_or_else(|| {
-            let message = format!("service {service} is not running: start it with `wharf compose up -d`");
-            Error::new(ErrorKind::Conflict, message)
-        })?;
-        let state = work.client.get(&format!("/containers/{}/json", escape(&member.id)), &Query::new()).await?;
+        let port = format!("{}/{}", self.port, self.protocol);
+        let member = work.running(&self.service, self.index).await?;
+        let state = work.client.get(&format!("/containers/{}/json", member.id), &Query::new()).await?;
         let bound = &state["NetworkSettings"]["Ports"][&port][0];
         let (Some(ip), Some(outside)) = (bound["HostIp"].as_str(), bound["HostPort"].as_str()) else {
             let message = format!("no port {port} for container {}", member.name);
@@ -177,7 +174,7 @@ impl Port {
 
 impl Ls {
     pub async fn execute(&self, client: Client) -> Result<()> {
-        let query = Query::new().flag("all", true).filters(&[format!("label={PROJECT}")])?;
+        let query = Query::new().flag("all", self.all).filters(&[format!("label={PROJECT}")])?;
         let found = client.get("/containers/json", &query).await?;
         let mut projects: BTreeMap<&str, (BTreeMap<&str, usize>, &str)> = BTreeMap::new();
         for row in found.as_array().into_iter().flatten() {
@@ -188,9 +185,6 @@ impl Ls {
         }
         let mut lines = vec![["NAME", "STATUS", "FOLDER"].map(str::to_owned).to_vec()];
         for (name, (states, folder)) in projects {
-            if !self.all && !states.contains_key("running") {
-                continue;
-            }
             if self.quiet {
                 table::println(name)?;
             }

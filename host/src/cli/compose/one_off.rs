@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::project::Work;
 use super::up::Up;
 use crate::cli::client::Query;
-use crate::cli::run;
 use crate::cli::session::{DETACH_KEYS, Keys, Seat};
+use crate::cli::{run, spec};
 use crate::compose::plan::{NUMBER, ONE_OFF};
 use crate::compose::project::Service;
 use crate::error::{Error, ErrorKind, Result};
@@ -37,8 +37,8 @@ pub struct Run {
     /// Name of the container
     #[arg(long)]
     name: Option<String>,
-    /// NAME=VALUE
-    #[arg(short, long)]
+    /// Environment variable; NAME alone takes this environment's value
+    #[arg(short, long, value_name = "NAME[=VALUE]")]
     env: Vec<String>,
     /// Component to run instead of the service's
     #[arg(long)]
@@ -116,7 +116,7 @@ impl Run {
             body[field] = attached.into();
         }
         if let Value::Array(variables) = &mut body["Env"] {
-            variables.extend(self.env.iter().map(|pair| Value::from(pair.as_str())));
+            variables.extend(self.env.iter().filter_map(|typed| spec::variable(typed)).map(Value::from));
         }
         if let Some(entrypoint) = &self.entrypoint {
             body["Entrypoint"] = json!([entrypoint]);

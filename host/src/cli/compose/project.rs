@@ -56,6 +56,17 @@ impl Work {
         Ok(members.into_iter().filter(wanted).collect())
     }
 
+    /// The container of a service to turn to: the one of that number, else the first that runs.
+    pub async fn running(&self, service: &str, index: Option<u32>) -> Result<Member> {
+        let members = self.members_of(&[service.to_owned()]).await?;
+        let asked_for = |one: &Member| one.running && index.is_none_or(|index| one.number == index);
+        members.into_iter().filter(asked_for).min_by_key(|one| one.number).ok_or_else(|| {
+            let which = index.map_or_else(String::new, |index| format!(" container #{index}"));
+            let message = format!("service {service} is not running{which}: start it with `wharf compose up -d`");
+            Error::new(ErrorKind::Conflict, message)
+        })
+    }
+
     /// Belongs to the project, and to no service of its file.
     pub fn is_orphan(&self, member: &Member) -> bool {
         !self.project.services.contains_key(&member.service) && !self.project.resting.contains_key(&member.service)
