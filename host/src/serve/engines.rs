@@ -27,7 +27,7 @@ pub fn export(data: &Path, wanted: &str, output: Option<&Path>) -> Result<(PathB
     let key = find(data, wanted)?;
     let folder = engine_cache::find(&data.join(CACHE), &key).ok_or_else(|| none(data, wanted))?;
     let stem = Path::new(wanted).file_stem().unwrap_or_default().to_string_lossy();
-    let usual = if Path::new(wanted).is_file() { &*stem } else { key.as_str().get(..12).unwrap_or("model") };
+    let usual = if is_model(wanted) { &*stem } else { key.as_str().get(..12).unwrap_or("model") };
     let output = output.map_or_else(|| PathBuf::from(format!("{usual}.{ENDING}")), Path::to_owned);
     let mut unfinished = output.clone().into_os_string();
     unfinished.push(".part");
@@ -47,14 +47,20 @@ pub fn export(data: &Path, wanted: &str, output: Option<&Path>) -> Result<(PathB
 /// is never.
 pub fn import(data: &Path, path: &Path) -> Result<EngineKey> {
     let cannot = |error| Error::new(ErrorKind::Io, format!("cannot read {}", path.display())).because(error);
-    let key = engine_archive::key_of(File::open(path).map_err(cannot)?)?;
+    let refused = |error: Error| Error::new(error.kind(), format!("{}", path.display())).because(error.chain());
+    let key = engine_archive::key_of(File::open(path).map_err(cannot)?).map_err(refused)?;
     let folder = EngineFolder::open(&data.join(CACHE), &key)?;
-    engine_archive::import(&folder, File::open(path).map_err(cannot)?)?;
+    engine_archive::import(&folder, File::open(path).map_err(cannot)?).map_err(refused)?;
     Ok(key)
 }
 
+/// Rather than the start of a key.
+fn is_model(wanted: &str) -> bool {
+    wanted.ends_with(".onnx") || Path::new(wanted).is_file()
+}
+
 fn find(data: &Path, wanted: &str) -> Result<EngineKey> {
-    let start = match Path::new(wanted).is_file() {
+    let start = match is_model(wanted) {
         true => format!("{}/", Source::read(wanted, Path::new(wanted))?.weights()?),
         false => wanted.to_owned(),
     };

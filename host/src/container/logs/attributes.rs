@@ -1,7 +1,7 @@
 //! What every line of a container's log carries beside its text: `--log-opt tag=…`, `labels=…`, `env=…` and their `-regex`
 //! forms, as Docker's json-file keeps them in `attrs` and `logs --details` shows them. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use regex_lite::Regex;
 
@@ -35,14 +35,16 @@ pub fn check(options: &BTreeMap<String, String>) -> Result<()> {
 /// The attributes of a container that is called `name` now. What [`check`] refuses is left out.
 pub fn of(spec: &Spec, id: &str, name: &str) -> BTreeMap<String, String> {
     let option = |option: &str| spec.log.options.get(option).filter(|value| !value.is_empty());
-    let chosen = |list: &str, regex: &str, key: &str| {
-        let named = option(list).is_some_and(|list| list.split(',').any(|name| name.trim() == key));
-        named || option(regex).is_some_and(|value| pattern(regex, value).is_ok_and(|regex| regex.is_match(key)))
+    let chosen = |list: &str, regex: &str| {
+        let names: BTreeSet<&str> = option(list).into_iter().flat_map(|list| list.split(',')).map(str::trim).collect();
+        let pattern = option(regex).and_then(|value| pattern(regex, value).ok());
+        move |key: &str| names.contains(key) || pattern.as_ref().is_some_and(|pattern| pattern.is_match(key))
     };
+    let (is_label, is_variable) = (chosen("labels", "labels-regex"), chosen("env", "env-regex"));
     let labels = spec.labels.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    let labels = labels.filter(|(key, _)| chosen("labels", "labels-regex", key));
+    let labels = labels.filter(|(key, _)| is_label(key));
     let variables = spec.environment.iter().filter_map(|pair| pair.split_once('='));
-    let variables = variables.filter(|(key, _)| chosen("env", "env-regex", key));
+    let variables = variables.filter(|(key, _)| is_variable(key));
     let pairs = labels.chain(variables).map(|(key, value)| (key.to_owned(), value.to_owned()));
     let tag = option("tag").and_then(|template| Some(render(&pieces(template).ok()?, spec, id, name)));
     pairs.chain(tag.map(|tag| ("tag".to_owned(), tag))).collect()
