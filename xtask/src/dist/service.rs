@@ -63,11 +63,11 @@ impl Drop for Machine<'_> {
 
 impl<'a> Machine<'a> {
     fn boot(engine: &'a Engine) -> Result<Option<Machine<'a>>> {
+        let machine = Machine(engine);
         let mut run = engine.podman(&["run", "--detach", "--name", IMAGE, "--pull", "never", "--systemd", "always"]);
         // podman asks for more than a machine without CAP_SYS_RESOURCE gives.
         run.args(["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000", IMAGE]);
         step::run(run.stdout(Stdio::null()))?;
-        let machine = Machine(engine);
         let started = Instant::now();
         while started.elapsed() < PATIENCE {
             // It prints `starting`, and fails, until all units are there; it says nothing while systemd is not.

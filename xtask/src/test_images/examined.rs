@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Asked, Skipped, engine::Engine};
 use crate::tree::Tree;
-use crate::{aarch64, step};
+use crate::{aarch64, onnxruntime, step};
 
 const DOCTOR: [&str; 3] = ["doctor", "--format", "json"];
 const USER: &str = "65532:65532";
@@ -83,7 +83,8 @@ fn started(found: &[Value], machine: &str) -> Result<()> {
     let host = detail(found, "host", true)?;
     ensure!(host.ends_with(&format!("on {machine}")), "{host}");
     let library = detail(found, "onnxruntime", true)?;
-    ensure!(library.contains("/usr/local/lib/libonnxruntime.so.1.31.1"), "it found another library: {library}");
+    let own = format!("/usr/local/lib/libonnxruntime.so.{}", onnxruntime::VERSION);
+    ensure!(library.contains(&own), "it found another library: {library}");
     step::note(format_args!("{host}, onnxruntime {library}"));
     Ok(())
 }
