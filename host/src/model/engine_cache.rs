@@ -3,7 +3,7 @@
 //! name. Carrying engines elsewhere is [`super::engine_archive`]'s, when to build them [`super::engines`]'.
 
 use std::fmt::Write as _;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +20,8 @@ const LOCK: &str = ".lock";
 const ENGINE: &str = "engine";
 /// In a key's folder: what is not an engine yet. Whoever holds the lock may remove it.
 const UNFINISHED: &str = ".unfinished";
+/// In a key's folder: what was an engine. The same holds.
+const DISCARDED: &str = ".discarded";
 /// In TensorRT's folder: measured kernel timings, by GPU and TensorRT.
 const TIMINGS: &str = "timings";
 
@@ -159,15 +161,8 @@ impl EngineFolder {
     /// [`ErrorKind::Io`] where the folder is not writable.
     pub fn open(cache: &Path, key: &EngineKey) -> Result<EngineFolder> {
         let path = key.folder(cache);
-        let lock = locked(&path, true)?;
-        lock.map(|lock| EngineFolder { path: path.clone(), key: key.clone(), _lock: lock })
-            .ok_or_else(|| unusable(&path, io::ErrorKind::WouldBlock.into()))
-    }
-
-    /// As [`EngineFolder::open`], but `None` where somebody writes.
-    pub fn try_open(cache: &Path, key: &EngineKey) -> Result<Option<EngineFolder>> {
-        let path = key.folder(cache);
-        Ok(locked(&path, false)?.map(|lock| EngineFolder { path, key: key.clone(), _lock: lock }))
+        let lock = locked(&path)?;
+        Ok(EngineFolder { path, key: key.clone(), _lock: lock })
     }
 
     pub fn key(&self) -> &EngineKey {
@@ -182,11 +177,7 @@ impl EngineFolder {
     /// An empty folder to build or unpack in. What a process that was killed left there is gone.
     pub fn begin(&self) -> Result<Unfinished> {
         let path = self.path.join(UNFINISHED);
-        let made = match fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => fs::create_dir(&path),
-        };
-        made.map_err(|error| unusable(&path, error))?;
+        remove(&path).and_then(|()| fs::create_dir(&path)).map_err(|error| unusable(&path, error))?;
         Ok(Unfinished { path })
     }
 
@@ -201,7 +192,8 @@ impl EngineFolder {
         if !files.iter().any(|path| path.extension().is_some_and(|end| end == "engine")) {
             return Err(Error::new(ErrorKind::Failed, "TensorRT takes none of the model's nodes"));
         }
-        for path in files {
+        // The folder, too: after a loss of power all of its files are there, or it has not got its name.
+        for path in files.iter().chain([&unfinished.path]) {
             File::open(path).and_then(|file| file.sync_all()).map_err(failed)?;
         }
         self.discard()?;
@@ -210,11 +202,14 @@ impl EngineFolder {
         Ok(engine)
     }
 
-    /// Remove the engine: it was found spoilt.
+    /// Remove the engine: it was found spoilt, or a newer one takes its place. It loses its name first, so that nobody
+    /// finds half of it.
     pub fn discard(&self) -> Result<()> {
-        match fs::remove_dir_all(self.path.join(ENGINE)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unusable(&self.path, error)),
-            _ => Ok(()),
+        let discarded = self.path.join(DISCARDED);
+        let renamed = remove(&discarded).and_then(|()| fs::rename(self.path.join(ENGINE), &discarded));
+        match renamed {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            renamed => renamed.and_then(|()| remove(&discarded)).map_err(|error| unusable(&self.path, error)),
         }
     }
 }
@@ -250,7 +245,7 @@ impl Timings {
     pub fn open(cache: &Path, gpu: &NvidiaGpu, versions: &Versions) -> Result<Timings> {
         let name = format!("{}-{}-trt{}", gpu.index, plain(&gpu.name), plain(&versions.tensorrt));
         let path = cache.join(FOLDER).join(TIMINGS).join(name);
-        let lock = locked(&path, true)?.ok_or_else(|| unusable(&path, io::ErrorKind::WouldBlock.into()))?;
+        let lock = locked(&path)?;
         Ok(Timings { path, _lock: lock })
     }
 
@@ -273,16 +268,20 @@ impl Timings {
     }
 }
 
-/// The lock in a folder, which is made; `None` where somebody else has it and we do not wait.
-fn locked(path: &Path, wait: bool) -> Result<Option<File>> {
+/// The lock in a folder, which is made. Waits while somebody else has it.
+fn locked(path: &Path) -> Result<File> {
     let failed = |error| unusable(path, error);
     fs::create_dir_all(path).map_err(failed)?;
     let lock = File::options().create(true).append(true).open(path.join(LOCK)).map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(Some(lock)),
-        Err(TryLockError::WouldBlock) if wait => lock.lock().map(|()| Some(lock)).map_err(failed),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
+    lock.lock().map_err(failed)?;
+    Ok(lock)
+}
+
+/// A folder with all that is in it, if it is there.
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
     }
 }
 
@@ -353,12 +352,12 @@ mod tests {
     fn a_folder_has_one_writer() {
         let (cache, key) = (tempfile::tempdir().unwrap(), key("ab", &TensorRtOptions::default()));
         let first = EngineFolder::open(cache.path(), &key).unwrap();
-        assert!(EngineFolder::try_open(cache.path(), &key).unwrap().is_none());
+        let another = File::open(first.path.join(LOCK)).unwrap();
+        assert!(another.try_lock().is_err());
         drop(first);
-        assert!(EngineFolder::try_open(cache.path(), &key).unwrap().is_some());
+        another.try_lock().unwrap();
         // An engine that an image brought is another's.
-        let _own = EngineFolder::open(cache.path(), &key).unwrap();
-        assert!(EngineFolder::try_open(cache.path(), &key.of_archive("cd")).unwrap().is_some());
+        EngineFolder::open(cache.path(), &key.of_archive("cd")).unwrap();
         let file = cache.path().join("file");
         fs::write(&file, "").unwrap();
         let error = EngineFolder::open(&file, &key).unwrap_err();
@@ -388,8 +387,11 @@ mod tests {
         fs::write(newer.path().join("newer.engine"), "newer").unwrap();
         folder.publish(newer).unwrap();
         assert_eq!(files(&engine).unwrap(), [engine.join("newer.engine")]);
+        // What one left that was killed while it discarded is in nobody's way.
+        fs::create_dir_all(folder.path.join(DISCARDED).join("half")).unwrap();
         folder.discard().unwrap();
-        assert_eq!(folder.engine(), None);
+        assert_eq!((folder.engine(), folder.path.join(DISCARDED).exists()), (None, false));
+        folder.discard().unwrap();
     }
 
     #[test]
