@@ -15,16 +15,19 @@ use super::replay::{self, Replay};
 pub struct ModelSession {
     way: Way,
     signature: Arc<Signature>,
+    device: Device,
 }
 
 /// How the session is run.
 enum Way {
-    /// On the CPU: inputs are lent where they lie.
+    /// On the CPU, and on a GPU where tensors cannot be bound: inputs are lent where they lie.
     Plain(Session),
     /// On a GPU: through pinned memory.
     Bound(Session, Box<Binding>),
     /// On a GPU, as a recording.
     Replayed(Replay),
+    /// While it is dropped.
+    Closed,
 }
 
 /// Tells one run to stop, from any thread. Cheap to clone.
@@ -64,13 +67,13 @@ impl ModelSession {
                 Way::Plain(session)
             }
         };
-        ModelSession { way, signature }
+        ModelSession { way, signature, device }
     }
 
     /// Of a session that was opened to be recorded. The error is one clause, and the session is gone.
     pub(super) fn replayed(session: Session, signature: Arc<Signature>, device: Device) -> Result<Self, String> {
         let memory = HostMemory::of(device).ok_or_else(|| format!("{device} records nothing"))?;
-        Ok(ModelSession { way: Way::Replayed(Replay::start(session, &signature, memory)?), signature })
+        Ok(ModelSession { way: Way::Replayed(Replay::start(session, &signature, memory)?), signature, device })
     }
 
     /// How it is run: `plain`, `bound` or `replayed`.
@@ -79,6 +82,7 @@ impl ModelSession {
             Way::Plain(_) => "plain",
             Way::Bound(..) => "bound",
             Way::Replayed(_) => "replayed",
+            Way::Closed => "closed",
         }
     }
 
@@ -92,6 +96,7 @@ impl ModelSession {
         };
         match &mut self.way {
             Way::Plain(session) => {
+                let _undisturbed = (self.device != Device::Cpu).then(replay::undisturbed);
                 let values = inputs
                     .iter()
                     .map(|input| convert::lend(input).map_err(|e| invalid(input.name, e)))
@@ -110,7 +115,16 @@ impl ModelSession {
                 let outputs = replay.run(inputs, &stop.0).map_err(refused)?;
                 taken(&self.signature, outputs, failed)
             }
+            Way::Closed => Err(failed("its session is closed")),
         }
+    }
+}
+
+impl Drop for ModelSession {
+    /// A GPU's memory is given back, which ends another model's recording.
+    fn drop(&mut self) {
+        let _undisturbed = (self.device != Device::Cpu).then(replay::undisturbed);
+        self.way = Way::Closed;
     }
 }
 
