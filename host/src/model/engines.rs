@@ -197,7 +197,7 @@ pub(super) fn open_engine<O: Opener, Q: Backlog<O::Session>>(
     let mut opened = opener.open(&recipe, source)?;
     opener.prove(&mut opened.session, &recipe, &opened.signature, wanted.profile.as_ref())?;
     let lanes = Lanes::new(opened.session, queue(&opened.signature), 0, Box::new(|| None));
-    let main = Main { lanes: Arc::new(lanes), device: recipe.device, placement: opened.placement };
+    let main = Main { lanes: Arc::new(lanes), device: recipe.device, placement: opened.placement, refused: Vec::new() };
     Ok((main, opened.signature))
 }
 

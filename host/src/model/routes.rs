@@ -55,6 +55,8 @@ pub(super) struct Main<S: Send + 'static, Q: Backlog<S>> {
     pub lanes: Arc<Lanes<S, Q>>,
     pub device: Device,
     pub placement: Option<Placement>,
+    /// Devices that were tried before it, each with its refusal.
+    pub refused: Vec<String>,
 }
 
 /// The first sessions of a model on one device, and what they tell of it.

@@ -14,7 +14,6 @@ use super::environment::OnnxRuntime;
 use super::lanes::{Backlog, Lanes};
 use super::load::{Onnx, Source};
 use super::open::{Opened, Opener, Recipe};
-use super::placement::Placement;
 use super::plan::{Placing, Plan};
 use super::routes::{EngineState, First, Main, Routes};
 use super::seen::Seen;
@@ -66,6 +65,7 @@ impl<Q: Backlog<S>, S: Send + 'static> LoadedModel<Q, S> {
         if let Some(EngineState::Failed(reason)) = self.engine() {
             reasons.push(format!("{}: {reason}", self.plan.device));
         }
+        self.of_main(|main| reasons.extend_from_slice(&main.refused));
         reasons
     }
 
@@ -78,8 +78,8 @@ impl<Q: Backlog<S>, S: Send + 'static> LoadedModel<Q, S> {
     }
 
     /// How many nodes each provider got: by ONNX Runtime's own record when it divided the graph, or all of the optimised
-    /// graph's the CPU's where nothing was divided. `None` where neither is known: ONNX Runtime before 1.24 with a GPU, and a model on
-    /// the CPU whose optimised graph is not kept.
+    /// graph's the CPU's where nothing was divided. `None` where neither is known: ONNX Runtime before 1.24 with a GPU,
+    /// and a model on the CPU whose optimised graph is not kept.
     pub fn placement(&self) -> Option<Vec<(String, usize)>> {
         self.of_main(|main| main.placement.clone())
     }
@@ -236,14 +236,17 @@ impl<O: Opener, Q: Backlog<O::Session>> Loading<'_, O, Q> {
 
     /// On the first of these devices that takes it.
     pub fn open_first(&self, devices: &[Device]) -> Result<First<O::Session, Q>> {
-        let mut refused = None;
+        let (mut refused, mut last) = (Vec::new(), None);
         for device in devices {
             match self.open_on(*device) {
-                Ok(opened) => return Ok(opened),
-                Err(error) => refused = Some(error),
+                Ok((main, signature)) => return Ok((Main { refused, ..main }, signature)),
+                Err(error) => {
+                    refused.push(format!("{device}: {}", error.chain()));
+                    last = Some(error);
+                }
             }
         }
-        Err(refused.unwrap_or_else(|| Error::new(ErrorKind::Unmet, "there is no device to run on")))
+        Err(last.unwrap_or_else(|| Error::new(ErrorKind::Unmet, "there is no device to run on")))
     }
 
     fn open_on(&self, device: Device) -> Result<First<O::Session, Q>> {
@@ -258,8 +261,7 @@ impl<O: Opener, Q: Backlog<O::Session>> Loading<'_, O, Q> {
             }
         });
         let lanes = Lanes::new(session, (self.queue)(&signature), self.narrow_lanes(device), open_narrow);
-        let placement: Option<Placement> = placement;
-        Ok((Main { lanes: Arc::new(lanes), device, placement }, signature))
+        Ok((Main { lanes: Arc::new(lanes), device, placement, refused: Vec::new() }, signature))
     }
 
     pub fn recipe(&self, device: Device) -> Recipe {
