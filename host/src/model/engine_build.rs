@@ -2,7 +2,8 @@
 //! two would measure each other's load. A model that is unloaded meanwhile stops what has not begun; TensorRT itself
 //! cannot be stopped, so an engine it is at work on is finished and kept for the next load.
 
-use std::path::PathBuf;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -48,7 +49,9 @@ impl<O: Opener, Q: Backlog<O::Session>> Build<O, Q> {
         // Threads that TensorRT starts from here inherit it. A machine that refuses builds all the same.
         let _ = rustix::process::setpriority_process(None, NICE);
         let since = Instant::now();
-        let outcome = self.engine();
+        // The model does not stay "building" for ever.
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.engine()))
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Failed, "making its engine panicked")));
         let (model, seconds) = (&self.recipe.name, since.elapsed().as_secs());
         let Some(routes) = self.routes.upgrade() else {
             tracing::info!(model, "unloaded before its engine was ready");
@@ -112,7 +115,7 @@ impl<O: Opener, Q: Backlog<O::Session>> Build<O, Q> {
         self.open(&engine, &source).map(Some)
     }
 
-    fn open(&self, engine: &std::path::Path, source: &Source) -> Result<Main<O::Session, Q>> {
+    fn open(&self, engine: &Path, source: &Source) -> Result<Main<O::Session, Q>> {
         open_engine(&*self.opener, &self.recipe, &self.wanted, engine, source, &self.queue).map(|(main, _)| main)
     }
 
@@ -131,7 +134,7 @@ impl<O: Opener, Q: Backlog<O::Session>> Build<O, Q> {
             while waiting.recv_timeout(PROGRESS) == Err(RecvTimeoutError::Timeout) {
                 tracing::info!(model, seconds = since.elapsed().as_secs(), "still building");
             }
-            builder.join().unwrap_or_else(|_| Err(Error::new(ErrorKind::Failed, "the build panicked")))
+            builder.join().unwrap_or_else(|panic| resume_unwind(panic))
         })
     }
 }

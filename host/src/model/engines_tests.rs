@@ -138,6 +138,7 @@ impl Opener for Fake {
         let engine = recipe.tensorrt.engine_cache.as_ref().unwrap().join("graph.engine");
         match fs::read_to_string(engine).unwrap().as_str() {
             "lame" => Err(Error::new(ErrorKind::Failed, "it does not run")),
+            "panicking" => panic!("as the test wants it"),
             _ => Ok(()),
         }
     }
@@ -362,10 +363,12 @@ fn a_build_that_fails_leaves_the_model_on_cuda_and_says_why() {
 
 #[test]
 fn an_engine_that_opens_and_does_not_run_is_not_switched_to() {
-    let host = Host::new();
-    let model = host.load();
-    host.builds.send(Ok("lame")).unwrap();
-    assert_eq!((failed(&model).as_str(), ask(&model, INSIDE)), ("it does not run", Ok(ON_CUDA)));
+    for (engine, reason) in [("lame", "it does not run"), ("panicking", "making its engine panicked")] {
+        let host = Host::new();
+        let model = host.load();
+        host.builds.send(Ok(engine)).unwrap();
+        assert_eq!((failed(&model).as_str(), ask(&model, INSIDE)), (reason, Ok(ON_CUDA)));
+    }
 }
 
 #[test]
@@ -503,8 +506,8 @@ fn a_tensorrt_that_is_not_here_is_left_with_its_reason() {
 fn the_cpu_serves_where_cuda_does_not() {
     let host = Host::with(&[None, Some(3)], |script| script.refusing = Mutex::new(vec![ON_CUDA]));
     let model = host.load();
-    assert_eq!(model.device(), Device::Cpu);
+    assert_eq!((model.device(), model.fell_back()), (Device::Cpu, vec!["cuda:0: cuda:0 is out of order".to_owned()]));
     host.builds.send(Ok("engine")).unwrap();
     ready(&model);
-    assert_eq!(ask(&model, INSIDE), Ok(ON_TENSORRT));
+    assert_eq!((ask(&model, INSIDE), model.fell_back().len()), (Ok(ON_TENSORRT), 0));
 }

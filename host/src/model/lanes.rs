@@ -167,7 +167,12 @@ impl<S: Send + 'static, Q: Backlog<S>> Lanes<S, Q> {
         let state = State { lanes, busy: 1, queue, growth: Growth::Over, refused: None, closed: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), narrow_wanted: 0, open_narrow: Box::new(|| None) });
         let opening = shared.clone();
-        let spawned = thread::Builder::new().name("lane-open".into()).spawn(move || opening.opened(open()));
+        let body = move || {
+            // Whoever waits learns of a panic, too.
+            let opened = catch_unwind(AssertUnwindSafe(open));
+            opening.opened(opened.unwrap_or_else(|_| Err("opening it panicked".into())));
+        };
+        let spawned = thread::Builder::new().name("lane-open".into()).spawn(body);
         if let Err(error) = spawned {
             shared.opened(Err(format!("cannot start a thread: {error}")));
         }

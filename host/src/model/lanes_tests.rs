@@ -165,3 +165,13 @@ fn a_session_that_does_not_open_refuses_all() {
     assert_eq!(answers.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
     assert!(lanes.claim().is_none());
 }
+
+#[test]
+fn a_session_whose_opening_panics_refuses_all() {
+    let (answer, answers) = mpsc::channel();
+    let lanes = Lanes::<u32, Fifo>::opening(Fifo::default(), || panic!("as the test wants it"));
+    push(&lanes, &answer);
+    drop(answer);
+    assert_eq!(answers.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
+    assert!(lanes.is_refused());
+}
