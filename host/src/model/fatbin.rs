@@ -83,6 +83,9 @@ pub fn kernels(library: &Path) -> io::Result<Vec<Kernel>> {
         }
         gap = 0;
         let (Some(own), Some(rest)) = (elf::half(&head, 6), elf::long(&head, 8)) else { break };
+        if u64::from(own) < HEAD {
+            break;
+        }
         let entries = at.saturating_add(u64::from(own));
         at = entries.saturating_add(rest);
         read_entries(&mut file, entries, at.min(end), &mut found)?;
@@ -169,6 +172,8 @@ mod tests {
         cut.truncate(120);
         assert_eq!(kernels(&library(folder.path(), &cut)).unwrap().len(), 1);
         assert_eq!(kernels(&library(folder.path(), &[1; 100])).unwrap(), []);
+        let empty = [&MAGIC.to_le_bytes()[..], &[0; 96]].concat();
+        assert_eq!(kernels(&library(folder.path(), &empty)).unwrap(), []);
         assert_eq!(kernels(&shared_object(folder.path(), "libnone.so", "int x;", &[])).unwrap(), []);
         kernels(Path::new("/dev/null")).unwrap_err();
     }

@@ -70,9 +70,7 @@ impl Source {
         let external = names_external_files(&bytes);
         Ok(Source { path: path.to_path_buf(), bytes, sha256, external })
     }
-}
 
-impl Source {
     /// A hash of all that the model computes with: of its file and, where its weights lie in others, of those and of all
     /// their names, which ONNX Runtime's own cache goes by.
     pub fn weights(&self) -> Result<String> {
@@ -250,14 +248,18 @@ impl Opener for Onnx {
     }
 }
 
-/// Shape and bytes of an input of zeros; `None` for text, which has none, and for an open dimension without a profile.
+/// Shape and bytes of an input of zeros; `None` for text, which has none, for an open dimension without a profile, and
+/// for more than there is memory: a shape is only what a file says.
 fn zeros(input: &TensorSpec, profile: Option<&Profile>) -> Option<(Vec<usize>, Vec<u8>)> {
     let shape = match profile.and_then(|profile| profile.largest(&input.name)) {
         Some(shape) => shape.to_vec(),
         None => input.shape.iter().copied().collect::<Option<Vec<usize>>>()?,
     };
     let bytes = element_count(&shape).ok()?.checked_mul(input.dtype.size()?)?;
-    Some((shape, vec![0; bytes]))
+    let mut zeros = Vec::new();
+    zeros.try_reserve_exact(bytes).ok()?;
+    zeros.resize(bytes, 0);
+    Some((shape, zeros))
 }
 
 /// One session being opened.
