@@ -78,7 +78,6 @@ pub struct Choices {
 struct Resolved {
     wish: Wish,
     strictness: Strictness,
-    demand: Demand,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,8 +142,19 @@ impl Choices {
         if error.kind() != ErrorKind::Unmet {
             return error;
         }
-        let demand = if self.given.is_some() { Demand::Gpus } else { Demand::Listed };
-        refusal(demand, &format!("{}: {}", placing.plan.device, error.chain()))
+        refusal(self.demand(), &format!("{}: {}", placing.plan.device, error.chain()))
+    }
+
+    fn demand(&self) -> Demand {
+        if self.given.is_some() { Demand::Gpus } else { Demand::Listed }
+    }
+
+    /// A GPU by the container's name for it: of this machine, or of those given. The error is one clause.
+    fn gpu(&self, named: Option<&str>) -> Result<Gpu, String> {
+        match &self.given {
+            None => Gpu::parse(named),
+            Some(given) => among(given, named, &self.devices.machine).map(Gpu::Index),
+        }
     }
 
     fn of_container(&self) -> Result<Resolved> {
@@ -162,26 +172,21 @@ impl Choices {
 
     /// Names of devices, as of this machine or of the GPUs given to the container.
     fn listed(&self, named: &[DeviceName], required: bool) -> Result<Resolved> {
-        let demand = if self.given.is_some() { Demand::Gpus } else { Demand::Listed };
         let strictness = if required { Strictness::Require } else { Strictness::Prefer };
-        let resolve = |gpu: &Option<String>| match &self.given {
-            None => Gpu::parse(gpu.as_deref()),
-            Some(given) => among(given, gpu.as_deref(), &self.devices.machine).map(Gpu::Index),
-        };
         let wish = match named {
-            [DeviceName::Auto] if self.given.is_some() => resolve(&None).map(Wish::Accelerated),
+            [DeviceName::Auto] if self.given.is_some() => self.gpu(None).map(Wish::Accelerated),
             [DeviceName::Auto] => Ok(Wish::Auto),
             _ => {
                 let choices = named.iter().map(|name| match name {
-                    DeviceName::Cuda(gpu) => resolve(gpu).map(Choice::Cuda),
-                    DeviceName::TensorRt(gpu) => resolve(gpu).map(Choice::TensorRt),
+                    DeviceName::Cuda(gpu) => self.gpu(gpu.as_deref()).map(Choice::Cuda),
+                    DeviceName::TensorRt(gpu) => self.gpu(gpu.as_deref()).map(Choice::TensorRt),
                     DeviceName::Auto | DeviceName::Cpu => Ok(Choice::Cpu),
                 });
                 choices.collect::<Result<_, String>>().map(Wish::List)
             }
         };
-        let wish = wish.map_err(|reason| refusal(demand, &reason))?;
-        Ok(Resolved { wish, strictness, demand })
+        let wish = wish.map_err(|reason| refusal(self.demand(), &reason))?;
+        Ok(Resolved { wish, strictness })
     }
 
     /// In Triton's meaning: a GPU is required, the CPU is the CPU, and the rest is what the host does best.
@@ -191,22 +196,17 @@ impl Choices {
             (Kind::Cpu, _) => self.listed(&[DeviceName::Cpu], true),
             (Kind::Auto, None) => self.of_container(),
             (kind, _) => {
-                let demand = if self.given.is_some() { Demand::Gpus } else { Demand::Listed };
-                let gpu = match &self.given {
-                    None => Gpu::parse(gpu.as_deref()),
-                    Some(given) => among(given, gpu.as_deref(), &self.devices.machine).map(Gpu::Index),
-                };
-                let gpu = gpu.map_err(|reason| refusal(demand, &reason))?;
+                let gpu = self.gpu(gpu.as_deref()).map_err(|reason| refusal(self.demand(), &reason))?;
                 let required = kind == Kind::Gpu || self.given.is_some();
                 let strictness = if required { Strictness::Require } else { Strictness::Prefer };
-                Ok(Resolved { wish: Wish::Accelerated(gpu), strictness, demand })
+                Ok(Resolved { wish: Wish::Accelerated(gpu), strictness })
             }
         }
     }
 
     fn plan(&self, resolved: &Resolved) -> Result<Plan> {
         let planned = self.devices.plan(&resolved.wish, resolved.strictness);
-        planned.map_err(|reasons| refusal(resolved.demand, &reasons.join("; ")))
+        planned.map_err(|reasons| refusal(self.demand(), &reasons.join("; ")))
     }
 }
 
