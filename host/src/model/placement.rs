@@ -128,8 +128,8 @@ fn varint(file: &mut impl Read) -> Option<u64> {
 #[expect(unsafe_code, reason = "functions that the binding has no name for at the API it is compiled for")]
 impl Functions {
     fn get(runtime: &OnnxRuntime) -> Option<Functions> {
-        // SAFETY: the library is loaded already, so this only counts one more user, who stays. `OrtGetApiBase` gives a table that lives as long as the library, which is never unloaded. `GetApi`
-        // answers with null for an API it does not know, else with a table of at least that API's functions, of which
+        // SAFETY: the library is loaded already, so this only counts one more user, who stays. `OrtGetApiBase` gives a
+        // table that lives as long as the library, which is never unloaded. `GetApi` answers with null for an API it does not know, else with a table of at least that API's functions, of which
         // the highest index used here is one. All of the table is function pointers.
         unsafe {
             let library = Library::open(Some(&runtime.library().path), RTLD_LAZY).ok()?;

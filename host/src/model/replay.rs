@@ -80,9 +80,8 @@ pub(super) fn is_possible(signature: &Signature) -> Result<(), String> {
 }
 
 impl Replay {
-    /// Takes a session that was opened to be recorded, runs it on zeros and so records it, and
-    /// compares what it replays with a run. The error is one clause;
-    /// the session is gone then.
+    /// Takes a session that was opened to be recorded, runs it on zeros and so records it, and compares what it replays
+    /// with a run. The error is one clause; the session is gone then.
     pub(super) fn start(session: Session, signature: &Arc<Signature>, memory: HostMemory) -> Result<Replay, String> {
         is_possible(signature)?;
         let host = memory.allocator(&session).map_err(|error| error.to_string())?;

@@ -1,5 +1,5 @@
-//! What a model's `config.pbtxt` says of where it runs, in Triton's meaning: `instance_group`, batches, and TensorRT. What else
-//! stands there is named, so that nobody believes in it; types and shapes come from the model itself.
+//! What a model's `config.pbtxt` says of where it runs, in Triton's meaning: `instance_group`, batches, and TensorRT.
+//! What else stands there is named, so that nobody believes in it; types and shapes come from the model itself.
 
 use std::fs;
 use std::path::Path;
