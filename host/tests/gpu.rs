@@ -195,7 +195,7 @@ fn a_hundred_loads_leave_nothing() {
     let subjects = subjects();
     let cycle = |turn: usize| {
         let subject = &subjects[turn % subjects.len()];
-        let model = load(&models, subject, device, turn % 3 == 0);
+        let model = load(&models, subject, device, turn.is_multiple_of(3));
         subject.ask(&model, &subject.inputs(&model, 1, 5));
     };
     // What stays by design is there after some: the CUDA context, cuBLAS's and cuDNN's own, the allocator's.
