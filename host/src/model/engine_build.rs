@@ -85,6 +85,10 @@ impl<O: Opener, Q: Backlog<O::Session>> Build<O, Q> {
             return Ok(None);
         }
         let source = Source::again(&self.recipe)?;
+        if !self.wanted.key.is_for(&source.weights()?) {
+            let message = format!("the weights of model {:?} have changed since it was loaded", self.recipe.name);
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
         // Whoever was first may have been at this very engine.
         if let Some(engine) = engine_cache::find(&self.cache, &self.wanted.key) {
             match self.open(&engine, &source) {

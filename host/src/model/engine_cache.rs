@@ -83,6 +83,11 @@ impl EngineKey {
         &self.text
     }
 
+    /// Whether it is for these weights: see [`Source::weights`](super::load::Source::weights).
+    pub fn is_for(&self, weights: &str) -> bool {
+        self.text.split('/').next() == Some(&plain(weights))
+    }
+
     fn folder(&self, cache: &Path) -> PathBuf {
         let folder = cache.join(FOLDER).join(&self.text);
         match &self.archive {

@@ -410,6 +410,21 @@ fn a_model_unloaded_meanwhile_leaves_a_whole_engine_or_none() {
 }
 
 #[test]
+fn weights_that_change_before_the_build_begins_get_no_engine() {
+    let host = Host::new();
+    let _first = host.load();
+    until(|| host.done().len() == 2);
+    // It waits for the first's build. Its weights lie in a file beside it.
+    fs::write(host.folder.path().join("digits.onnx"), b"\x0a\x08location\x12\x07weights").unwrap();
+    fs::write(host.folder.path().join("weights"), "one").unwrap();
+    let model = host.load();
+    fs::write(host.folder.path().join("weights"), "two").unwrap();
+    host.builds.send(Ok("engine")).unwrap();
+    assert_eq!(failed(&model), "the weights of model \"digits\" have changed since it was loaded");
+    assert_eq!(host.kept().len(), 1);
+}
+
+#[test]
 fn a_spoilt_engine_is_built_again() {
     let host = Host::new();
     let model = host.load();
