@@ -13,7 +13,7 @@ use super::client::{Call, Client, Query};
 use super::stream::Objects;
 use super::{spec, table, transfer, units};
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::unpack;
+use crate::image::unpack::compression;
 
 /// Build an image from a Dockerfile
 ///
@@ -131,7 +131,7 @@ fn whole_from_input(file: Option<&Path>) -> Result<(Box<dyn Read + Send>, String
     let fail = |error| Error::new(ErrorKind::Io, "cannot read the context from standard input").because(error);
     let (mut head, (at, magic)) = (Vec::new(), TAR_MAGIC);
     io::stdin().take((at + magic.len()) as u64).read_to_end(&mut head).map_err(fail)?;
-    if unpack::compression(&head).is_some() || head.get(at..) == Some(magic) {
+    if compression(&head).is_some() || head.get(at..) == Some(magic) {
         let name = file.map_or("Dockerfile".into(), |path| path.display().to_string());
         return Ok((Box::new(io::Cursor::new(head).chain(io::stdin())), name));
     }
