@@ -133,10 +133,11 @@ fn absolute(request: HostOutgoingRequest) -> Result<Request<WasiBody>, ErrorCode
     let uri = http::Uri::builder().scheme(scheme).authority(authority.as_str()).path_and_query(path).build();
     let uri = uri.map_err(|_| ErrorCode::HttpRequestUriInvalid)?;
     let mut headers = HeaderMap::from(headers);
-    let length = headers.get(CONTENT_LENGTH);
-    // A guest need not have asked for the body whose length it names.
-    if body.is_none() && length.is_some_and(|length| length.as_bytes() != b"0") {
-        return Err(ErrorCode::HttpRequestBodySize(Some(0)));
+    match headers.get(CONTENT_LENGTH).map(bytes_announced) {
+        Some(None) => return Err(ErrorCode::InternalError(Some("content-length is not a number".to_owned()))),
+        // A guest need not have asked for the body whose length it names.
+        Some(Some(1..)) if body.is_none() => return Err(ErrorCode::HttpRequestBodySize(Some(0))),
+        _ => {}
     }
     let host = HeaderValue::from_str(&authority).map_err(|_| ErrorCode::HttpRequestUriInvalid)?;
     headers.insert(HOST, host);
@@ -146,6 +147,12 @@ fn absolute(request: HostOutgoingRequest) -> Result<Request<WasiBody>, ErrorCode
     *request.uri_mut() = uri;
     *request.headers_mut() = headers;
     Ok(request)
+}
+
+/// `1*DIGIT`, as RFC 9110 has it.
+fn bytes_announced(length: &HeaderValue) -> Option<u64> {
+    let digits = length.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    digits.parse().ok()
 }
 
 /// What keeps a response moving that nobody reads.
@@ -359,6 +366,15 @@ mod tests {
         let open = Full::from("more").map_err(|never| match never {}).boxed_unsync();
         let answer = send(Answer(Duration::ZERO), open, RequestOptions::default()).await.unwrap();
         assert_eq!(answer, (Bytes::from("http://peer/"), true));
+    }
+
+    #[test]
+    fn a_length_that_is_no_number_is_refused() {
+        let announced = |text: &'static str| bytes_announced(&HeaderValue::from_static(text));
+        assert_eq!(
+            ["0", "18", "+18", "", "1 8", "99999999999999999999"].map(announced),
+            [Some(0), Some(18), None, None, None, None]
+        );
     }
 
     #[tokio::test]
