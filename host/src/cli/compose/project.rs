@@ -74,7 +74,11 @@ impl Work {
 
     pub async fn remove(&self, member: &Member, volumes: bool) -> Result<()> {
         let query = Query::new().flag("force", true).flag("v", volumes);
-        self.client.delete(&format!("/containers/{}", member.id), &query).await?;
+        match self.client.delete(&format!("/containers/{}", member.id), &query).await {
+            // Made with `--rm`: it went when it was stopped.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            removed => drop(removed?),
+        }
         table::say(&format!("Container {}  Removed", member.name));
         Ok(())
     }
