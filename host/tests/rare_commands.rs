@@ -7,8 +7,9 @@ mod support;
 
 use serde_json::json;
 use support::daemon::{TestDaemon, context_of, has_docker};
+use support::engine::Engine;
 use support::eventually;
-use support::guests::{fixture, fixture_model, source};
+use support::guests::{fixture, model, source};
 use support::http::Client;
 
 const JOB: &str = "FROM scratch\nCOPY job.wasm /\nENTRYPOINT [\"/job.wasm\"]\n";
@@ -109,24 +110,49 @@ fn another_component_of_the_image_and_head_run_inside_a_container() {
 #[test]
 fn an_image_of_a_model_alone_answers_the_protocol() {
     let daemon = TestDaemon::start();
-    let context = context_of("FROM scratch\nCOPY sum.onnx /models/\n", &[("sum.onnx", &fixture_model("sum"))]);
-    ok(&daemon, &["build", "-q", "-t", "sum", context.0.to_str().unwrap()]);
-    ok(&daemon, &["run", "-d", "--name", "adder", "sum"]);
+    let context =
+        context_of("FROM scratch\nCOPY digits.onnx /models/\n", &[("digits.onnx", &model("digits", "digits"))]);
+    ok(&daemon, &["build", "-q", "-t", "bare", context.0.to_str().unwrap()]);
+    ok(&daemon, &["run", "-d", "--name", "alone", "bare"]);
     let host = daemon.host().http();
-    let told = host.get("/v2/models/adder/sum").expect(200).json();
-    assert_eq!(host.get("/v2/models/adder/sum/ready").expect(200).json()["ready"], true, "{told}");
-    let one = |input: &serde_json::Value| {
-        let shape: Vec<i64> =
-            input["shape"].as_array().unwrap().iter().map(|size| size.as_i64().unwrap().max(1)).collect();
-        let count = usize::try_from(shape.iter().product::<i64>()).unwrap();
-        json!({"name": input["name"], "datatype": input["datatype"], "shape": shape, "data": vec![2; count]})
+    let told = host.get("/v2/models/alone/digits").expect(200).json();
+    assert_eq!(told["inputs"], json!([{"name": "image", "datatype": "FP32", "shape": [-1, 1, 8, 8]}]), "{told}");
+    assert_eq!(host.get("/v2/models/alone/digits/ready").expect(200).json()["ready"], true);
+    // An empty picture and a full one: each gets a distribution, and not the same.
+    let pixels: Vec<f64> = [[0.0; 64], [1.0; 64]].concat();
+    let input = json!({"name": "image", "datatype": "FP32", "shape": [2, 1, 8, 8], "data": pixels});
+    let body = json!({"inputs": [input]}).to_string();
+    let answer = host.post("/v2/models/alone/digits/infer", body.as_bytes()).expect(200).json();
+    let output = &answer["outputs"][0];
+    assert_eq!((&output["name"], &output["shape"]), (&json!("probabilities"), &json!([2, 10])), "{answer}");
+    let data: Vec<f64> = output["data"].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect();
+    let (empty, full) = data.split_at(10);
+    assert!([empty, full].iter().all(|row| (row.iter().sum::<f64>() - 1.0).abs() < 1e-3), "{answer}");
+    assert_ne!(empty, full);
+    ok(&daemon, &["stop", "alone"]);
+    host.get("/v2/models/alone/digits").expect(404);
+}
+
+#[test]
+fn a_guest_that_wants_more_than_its_share_is_held_back_and_stats_say_so() {
+    let daemon = TestDaemon::start();
+    let context = context_of(JOB, &[("job.wasm", &fixture("job"))]);
+    ok(&daemon, &["build", "-q", "-t", "job", context.0.to_str().unwrap()]);
+    ok(&daemon, &["run", "-d", "--name", "tenth", "--cpus", "0.1", "job", "spin"]);
+    ok(&daemon, &["run", "-d", "--name", "free", "job", "spin"]);
+    let engine = Engine::of(&daemon);
+    let stats = |name: &str| {
+        let told = engine.get(&format!("/containers/{name}/stats?stream=false&one-shot=true")).expect(200).json();
+        told["cpu_stats"].clone()
     };
-    let inputs: Vec<_> = told["inputs"].as_array().unwrap().iter().map(one).collect();
-    let body = json!({"inputs": inputs}).to_string();
-    let answer = host.post("/v2/models/adder/sum/infer", body.as_bytes()).expect(200).json();
-    assert!(answer["outputs"][0]["data"][0].as_f64().unwrap() >= 2.0, "{answer}");
-    ok(&daemon, &["stop", "adder"]);
-    host.get("/v2/models/adder/sum").expect(404);
+    eventually("it is held back", || stats("tenth")["throttling_data"]["throttled_periods"].as_u64() > Some(2));
+    let held = stats("tenth")["throttling_data"].clone();
+    let count = |name: &str| held[name].as_u64().unwrap();
+    assert!(count("periods") >= count("throttled_periods") && count("throttled_time") > 0, "{held}");
+    eventually("the other has run", || stats("free")["cpu_usage"]["total_usage"].as_u64() > Some(0));
+    let none = json!({"periods": 0, "throttled_periods": 0, "throttled_time": 0});
+    assert_eq!(stats("free")["throttling_data"], none);
+    ok(&daemon, &["rm", "-f", "tenth", "free"]);
 }
 
 #[test]

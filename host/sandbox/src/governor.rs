@@ -16,7 +16,7 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,18 @@ pub struct Usage {
     pub memory_peak: u64,
     /// Calls and jobs that ended for lack of memory.
     pub out_of_memory: u64,
+    pub throttling: Throttling,
+}
+
+/// How often and how long its processor share held a container back: what a cgroup's `cpu.stat` counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Throttling {
+    /// Periods of 100 ms in which a guest asked for time while there was a share.
+    pub periods: u64,
+    /// Those of them in which it was made to wait.
+    pub throttled_periods: u64,
+    /// From the first wait of each such period to its end.
+    pub throttled_time: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +93,7 @@ impl Governor {
             memory: memory.load(Ordering::Relaxed),
             memory_peak: memory_peak.load(Ordering::Relaxed),
             out_of_memory: out_of_memory.load(Ordering::Relaxed),
+            throttling: self.0.period().map(|period| period.throttling).unwrap_or_default(),
         }
     }
 
@@ -193,8 +206,11 @@ impl Inner {
     fn late(&self, now: impl Fn() -> Instant) -> Option<Instant> {
         let quota = self.quota()?;
         let now = now();
-        let mut period = self.period.lock().unwrap_or_else(PoisonError::into_inner);
-        period.get_or_insert(Period::new(now)).late(now, quota)
+        self.period().get_or_insert(Period::new(now)).late(now, quota)
+    }
+
+    fn period(&self) -> MutexGuard<'_, Option<Period>> {
+        self.period.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn charge(&self, cpu: u64, model: u64) {
@@ -203,7 +219,7 @@ impl Inner {
             self.model.fetch_add(model, Ordering::Relaxed);
         }
         if self.nano_cpus.load(Ordering::Relaxed) > 0
-            && let Some(period) = &mut *self.period.lock().unwrap_or_else(PoisonError::into_inner)
+            && let Some(period) = &mut *self.period()
         {
             period.used += Duration::from_nanos(cpu + model);
         }
@@ -215,25 +231,38 @@ impl Inner {
 struct Period {
     start: Instant,
     used: Duration,
+    /// Somebody was made to wait in it.
+    throttled: bool,
+    /// Of this period and those before it.
+    throttling: Throttling,
 }
 
 impl Period {
     fn new(start: Instant) -> Period {
-        Period { start, used: Duration::ZERO }
+        let throttling = Throttling { periods: 1, ..Throttling::default() };
+        Period { start, used: Duration::ZERO, throttled: false, throttling }
     }
 
     fn late(&mut self, now: Instant, quota: Duration) -> Option<Instant> {
         let passed = now.saturating_duration_since(self.start).as_nanos() / PERIOD.as_nanos();
-        match u32::try_from(passed) {
-            Ok(0) => {}
-            Ok(passed) => {
-                self.start += PERIOD * passed;
-                self.used = self.used.saturating_sub(quota.saturating_mul(passed));
-            }
-            // Idle for years.
-            Err(_) => *self = Period::new(now),
+        if passed > 0 {
+            (self.start, self.used) = match u32::try_from(passed) {
+                Ok(passed) => (self.start + PERIOD * passed, self.used.saturating_sub(quota.saturating_mul(passed))),
+                // Idle for years.
+                Err(_) => (now, Duration::ZERO),
+            };
+            self.throttled = false;
+            self.throttling.periods += 1;
         }
-        (self.used >= quota).then(|| self.start + PERIOD)
+        if self.used < quota {
+            return None;
+        }
+        let end = self.start + PERIOD;
+        if !std::mem::replace(&mut self.throttled, true) {
+            self.throttling.throttled_periods += 1;
+            self.throttling.throttled_time += end.saturating_duration_since(now);
+        }
+        Some(end)
     }
 }
 
@@ -311,6 +340,9 @@ mod tests {
         assert_eq!(period.used, 10 * MS);
         assert_eq!(period.late(start + 900 * MS, quota), None);
         assert_eq!(period.used, Duration::ZERO, "idle time is not saved up");
+        // The first and three that were begun later; 40 ms were left of the first, the second was owed as a whole.
+        let counted = Throttling { periods: 4, throttled_periods: 2, throttled_time: 140 * MS };
+        assert_eq!(period.throttling, counted);
     }
 
     #[test]

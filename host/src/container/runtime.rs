@@ -133,6 +133,11 @@ pub struct Usage {
     pub in_flight: u64,
     /// Requests answered.
     pub requests: u64,
+    /// Periods of 100 ms in which it asked for processor time under a limit.
+    pub periods: u64,
+    /// Those of them in which it was made to wait.
+    pub throttled_periods: u64,
+    pub throttled_time: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

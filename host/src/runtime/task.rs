@@ -241,6 +241,9 @@ impl Shared {
             sent: traffic.sent,
             in_flight: traffic.in_flight,
             requests: traffic.requests,
+            periods: governed.throttling.periods,
+            throttled_periods: governed.throttling.throttled_periods,
+            throttled_time: governed.throttling.throttled_time,
         }
     }
 

@@ -90,10 +90,14 @@ fn shape(container: &Snapshot, now: &Sample, before: Option<&Sample>, control: &
 
 fn processor(sample: Option<&Sample>, cores: usize) -> Value {
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    let used = sample.and_then(|sample| sample.usage).map_or(0, |usage| nanos(usage.cpu));
+    let usage = sample.and_then(|sample| sample.usage).unwrap_or_default();
+    let used = nanos(usage.cpu);
     let mut shape = json!({
         "cpu_usage": {"total_usage": used, "usage_in_kernelmode": 0, "usage_in_usermode": used},
-        "throttling_data": {"periods": 0, "throttled_periods": 0, "throttled_time": 0},
+        "throttling_data": {
+            "periods": usage.periods, "throttled_periods": usage.throttled_periods,
+            "throttled_time": nanos(usage.throttled_time),
+        },
     });
     if let Some(sample) = sample {
         shape["system_cpu_usage"] = nanos(sample.machine).into();
