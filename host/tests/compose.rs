@@ -458,8 +458,10 @@ services:
 #[test]
 fn a_command_runs_in_a_container_of_its_own() {
     let project = Project::with_guest("job", TOOL);
-    project.ok(&["build"]);
-    assert_eq!(project.ok(&["run", "--rm", "tool", "echo", "one", "two"]), "one two");
+    // It builds first, and says so beside the command's own output.
+    let first = project.run(&["run", "--rm", "tool", "echo", "one", "two"]);
+    assert_eq!((first.code, first.stdout.as_str()), (Some(0), "one two\n"), "{first:?}");
+    assert!(first.stderr.contains("Successfully tagged small-tool:latest\n"), "{first:?}");
     assert_eq!(project.ok(&["run", "--rm", "-e", "OTHER=x", "tool", "env", "GREETING"]), "hello");
     let names = project.wharf(&["ps", "-a", "--format", "{{.Names}}"]);
     assert_eq!(names, "small-other-1", "what it depends on runs, and it is gone");

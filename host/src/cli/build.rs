@@ -11,7 +11,8 @@ use http::Method;
 
 use super::client::{Call, Client, Query};
 use super::stream::Objects;
-use super::{spec, table, transfer, units};
+use super::transfer::{self, Show};
+use super::{spec, units};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::unpack::compression;
 
@@ -63,7 +64,7 @@ pub struct Recipe {
     pub labels: Vec<String>,
     pub no_cache: bool,
     pub pull: bool,
-    pub quiet: bool,
+    pub show: Show,
     pub target: Option<String>,
     pub platform: Option<String>,
 }
@@ -77,7 +78,7 @@ impl Build {
             labels: self.label,
             no_cache: self.no_cache,
             pull: self.pull,
-            quiet: self.quiet,
+            show: if self.quiet { Show::Nothing } else { Show::Stdout },
             target: self.target,
             platform: self.platform,
         };
@@ -92,9 +93,9 @@ pub async fn build(client: &Client, context: &Path, recipe: &Recipe) -> Result<(
     } else {
         let dockerfile = Dockerfile::find(context, recipe.dockerfile.as_deref())?;
         let packed = pack(context, &dockerfile)?;
-        if !recipe.quiet {
+        if recipe.show != Show::Nothing {
             let bytes = packed.metadata().map_or(0, |metadata| metadata.len());
-            table::println(&format!("Sending build context to Wharf daemon  {}", units::size(bytes as f64)))?;
+            recipe.show.print(&format!("Sending build context to Wharf daemon  {}\n", units::size(bytes as f64)))?;
         }
         (Box::new(packed), dockerfile.name)
     };
@@ -106,15 +107,14 @@ pub async fn build(client: &Client, context: &Path, recipe: &Recipe) -> Result<(
         .some("labels", (!recipe.labels.is_empty()).then(|| json(&recipe.labels)))
         .flag("nocache", recipe.no_cache)
         .flag("pull", recipe.pull)
-        .flag("q", recipe.quiet)
+        .flag("q", recipe.show == Show::Nothing)
         .flag("rm", true)
         .some("target", recipe.target.clone())
         .some("platform", recipe.platform.clone())
         .with("version", "1");
     let call = Call::stream("application/x-tar", transfer::upload(input));
     let response = client.send(Method::POST, "/build", &query, call).await?;
-    let show = if recipe.quiet { transfer::Show::Nothing } else { transfer::Show::Stdout };
-    transfer::follow(&mut Objects::new(response.into_body()), show).await.map(|_| ())
+    transfer::follow(&mut Objects::new(response.into_body()), recipe.show).await.map(|_| ())
 }
 
 /// What Docker's engine, and ours, takes for a Dockerfile that is no part of the context.

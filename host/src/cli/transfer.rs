@@ -71,22 +71,19 @@ impl Pull {
         if !self.quiet && tag.is_none() {
             table::println("Using default tag: latest")?;
         }
-        pull(&client, &self.image, self.quiet).await?;
+        pull(&client, &self.image, if self.quiet { Show::Nothing } else { Show::Stdout }).await?;
         table::println(&canonical(&self.image)).map(|()| ExitCode::SUCCESS)
     }
 }
 
-/// Pull with its progress on stdout.
-pub async fn pull(client: &Client, image: &str, quiet: bool) -> Result<()> {
+pub async fn pull(client: &Client, image: &str, show: Show) -> Result<()> {
     let (name, tag) = split(image);
-    let mut objects = pulling(client, name, Some(tag.unwrap_or("latest"))).await?;
-    follow(&mut objects, if quiet { Show::Nothing } else { Show::Stdout }).await.map(|_| ())
+    follow(&mut pulling(client, name, Some(tag.unwrap_or("latest"))).await?, show).await.map(|_| ())
 }
 
 /// Pull with its progress on stderr: stdout is somebody else's.
 pub async fn pull_aside(client: &Client, image: &str) -> Result<()> {
-    let (name, tag) = split(image);
-    follow(&mut pulling(client, name, Some(tag.unwrap_or("latest"))).await?, Show::Stderr).await.map(|_| ())
+    pull(client, image, Show::Stderr).await
 }
 
 /// Without a tag, every tag that the registry has.
@@ -206,15 +203,16 @@ where
 }
 
 /// Where progress goes. What a stream says in words of its own (`stream`) is shown even by `Nothing`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Show {
     Nothing,
+    #[default]
     Stdout,
     Stderr,
 }
 
 impl Show {
-    fn print(self, text: &str) -> Result<()> {
+    pub fn print(self, text: &str) -> Result<()> {
         if self == Show::Stderr {
             table::say(text.trim_end_matches('\n'));
             return Ok(());

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::project::Work;
 use crate::cli::build::{self, Recipe};
-use crate::cli::{table, transfer};
+use crate::cli::table;
+use crate::cli::transfer::{self, Show};
 use crate::compose::project::Service;
 use crate::compose::quantities::plain;
 use crate::error::{Error, Result};
@@ -47,7 +48,7 @@ impl Build {
                 let mut recipe = work.recipe(service, written);
                 recipe.no_cache |= self.no_cache;
                 recipe.pull |= self.pull;
-                recipe.quiet = self.quiet;
+                recipe.show = if self.quiet { Show::Nothing } else { Show::Stdout };
                 recipe.arguments.extend(self.build_arg.iter().cloned());
                 work.build(service, written, &recipe).await?;
             } else if !self.quiet {
@@ -62,15 +63,17 @@ impl Pull {
     pub async fn execute(self, work: Work) -> Result<()> {
         let chosen = work.project.chosen(&self.services, false);
         let services = work.project.services.values().filter(|service| chosen.contains(&service.name));
+        let show = if self.quiet { Show::Nothing } else { Show::Stdout };
         for service in services.filter(|service| !service.keys.contains_key("build")) {
-            transfer::pull(&work.client, &work.project.image(service), self.quiet).await?;
+            transfer::pull(&work.client, &work.project.image(service), show).await?;
         }
         Ok(())
     }
 }
 
 impl Work {
-    /// Every image that the chosen services need; `rebuild` also those that are here.
+    /// Every image that the chosen services need; `rebuild` also those that are here. Its progress goes to stderr:
+    /// stdout is for what was asked for, a command's output or the services' log.
     pub async fn make_images(&self, chosen: &BTreeSet<String>, rebuild: bool) -> Result<()> {
         for service in self.project.services.values().filter(|service| chosen.contains(&service.name)) {
             let image = self.project.image(service);
@@ -82,7 +85,7 @@ impl Work {
                 }
                 Some(_) => {}
                 None if policy == "always" || (!here && policy != "never") => {
-                    transfer::pull(&self.client, &image, false).await?;
+                    transfer::pull_aside(&self.client, &image).await?;
                 }
                 None => {}
             }
@@ -104,14 +107,14 @@ impl Work {
             labels: pairs("labels"),
             no_cache: written["no_cache"] == true,
             pull: written["pull"] == true,
-            quiet: false,
+            show: Show::Stderr,
             target: written["target"].as_str().map(str::to_owned),
             platform: service.text("platform").map(str::to_owned),
         }
     }
 
     async fn build(&self, service: &Service, written: &Value, recipe: &Recipe) -> Result<()> {
-        if !recipe.quiet {
+        if recipe.show != Show::Nothing {
             table::say(&format!("Building {}", service.name));
         }
         build::build(&self.client, Path::new(&plain(&written["context"])), recipe).await.map_err(|error| {
