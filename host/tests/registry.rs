@@ -8,7 +8,7 @@ mod support;
 use std::fs;
 use std::process::Command;
 
-use support::daemon::{TestDaemon, run_with_input, succeeded};
+use support::daemon::{TestDaemon, context_of, run_with_input, succeeded};
 use support::host::{Ended, Scratch, TestHost, WHARF, run};
 use support::registry::{BrittleLine, Door, Registry};
 
@@ -223,13 +223,25 @@ fn a_terminal_sees_bars_and_a_pipe_lines() {
     let piped = succeeded(daemon.wharf(&["pull", &image]), &["pull"]);
     assert!(piped.contains(": Pull complete\n") && !piped.contains('\x1b'), "{piped:?}");
     daemon.ok(&["rmi", &image]);
-    let mut script = Command::new("script");
-    let wharf = daemon.wharf_command(&[]);
-    script.envs(wharf.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let line = format!("stty cols 100 rows 40; {WHARF} pull {image}");
-    script.env("TERM", "xterm").args(["-qec", &line, "/dev/null"]);
-    let seen = run_with_input(&mut script, b"");
-    assert_eq!(seen.code, Some(0), "{seen:?}");
-    assert!(seen.stdout.contains("\x1b["), "no bar moved: {seen:?}");
-    assert!(seen.stdout.contains(": Pull complete [") && !seen.stdout.contains(": Pull complete\r\n"), "{seen:?}");
+    let on_terminal = |typed: &str| {
+        let mut script = Command::new("script");
+        let wharf = daemon.wharf_command(&[]);
+        script.envs(wharf.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let line = format!("stty cols 100 rows 40; {WHARF} {typed}");
+        let seen = run_with_input(script.env("TERM", "xterm").args(["-qec", &line, "/dev/null"]), b"");
+        assert_eq!(seen.code, Some(0), "{seen:?}");
+        seen.stdout
+    };
+    let seen = on_terminal(&format!("pull {image}"));
+    assert!(seen.contains("\x1b["), "no bar moved: {seen:?}");
+    assert!(seen.contains(": Pull complete [") && !seen.contains(": Pull complete\r\n"), "{seen:?}");
+    // A build's steps are lines there too; the layers of its base are bars.
+    daemon.ok(&["rmi", &image]);
+    let context = context_of(&format!("FROM {image}\nLABEL built=on-it\n"), &[]);
+    let seen = on_terminal(&format!("build -t derived {}", context.0.display()));
+    for words in
+        [&format!("Step 1/2 : FROM {image}\r\n"), ": Pull complete [", "Successfully tagged derived:latest\r\n"]
+    {
+        assert!(seen.contains(words), "{words:?} is not in {seen:?}");
+    }
 }

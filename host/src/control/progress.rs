@@ -29,7 +29,10 @@ pub struct Reporter {
 impl Reporter {
     /// For work on a thread of its own: waits for slow clients. A client that left is not waited for.
     pub fn tell(&self, progress: Progress) {
-        let _ = self.lines.blocking_send(stream::line(&to_json(progress)));
+        let line = stream::line(&to_json(progress));
+        // A build waits on its thread for a base image, and hears of the pull within the runtime, where plain blocking
+        // panics.
+        let _ = tokio::task::block_in_place(|| self.lines.blocking_send(line));
     }
 
     /// For asynchronous work: a client that reads too slowly misses some lines.

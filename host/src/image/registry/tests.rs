@@ -11,7 +11,7 @@ use super::fake::{Content, Fake, Reply, Seen, Twist, cut, endless, reply, stream
 use super::transport::Pace;
 use super::{Credentials, Pulled, Pushed, Registry};
 use crate::error::{Error, ErrorKind};
-use crate::image::manifest::media;
+use crate::image::manifest::{Descriptor, Manifest, media};
 use crate::image::{Digest, Images, Reference};
 
 const MANIFEST: &str = "/v2/app/manifests/1";
@@ -308,4 +308,51 @@ fn transfers_may_run_on_any_thread() {
     let reference: Reference = "localhost:1/app".parse().unwrap();
     sent(registry.pull(&reference, None, None, &|_| {}));
     sent(registry.push(&reference, None, &|_| {}));
+}
+
+#[test]
+fn layers_are_fetched_side_by_side() {
+    let layer = |name: &str| {
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_size(5);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, &b"hello"[..]).unwrap();
+        Bytes::from(archive.into_inner().unwrap())
+    };
+    let (first, second) = (layer("first"), layer("second"));
+    let config = serde_json::json!({
+        "architecture": "wasm", "os": "wasi", "config": {},
+        "rootfs": { "type": "layers", "diff_ids": [Digest::of(&first), Digest::of(&second)] },
+    });
+    let config = Bytes::from(config.to_string());
+    let piece = |media_type, bytes: &[u8]| Descriptor::new(media_type, Digest::of(bytes), bytes.len() as u64);
+    let layers = vec![piece(media::LAYER, &first), piece(media::LAYER, &second)];
+    let manifest = serde_json::to_vec(&Manifest::new(piece(media::CONFIG, &config), layers)).unwrap();
+    let manifest = Bytes::from(manifest);
+    let bench = Bench::new();
+    let is_asked = Arc::new(tokio::sync::Notify::new());
+    let fake = bench.fake(move |seen, _| {
+        let is = |bytes: &Bytes| Content::blob_path(bytes) == seen.path;
+        if is(&first) {
+            // Not a byte of the first before somebody asks for the second.
+            let (is_asked, first) = (is_asked.clone(), first.clone());
+            let body = futures_util::stream::once(async move {
+                is_asked.notified().await;
+                Ok(hyper::body::Frame::data(first))
+            });
+            return Some(streamed(Box::pin(body)));
+        }
+        if is(&second) {
+            is_asked.notify_one();
+            return Some(reply(200, second.clone()));
+        }
+        if is(&config) {
+            return Some(reply(200, config.clone()));
+        }
+        (seen.path == MANIFEST).then(|| typed(media::MANIFEST, manifest.clone()))
+    });
+    let pulled = bench.pull(&fake, None).unwrap();
+    let root = bench.images.rootfs(&pulled.image.id).unwrap();
+    assert!(root.join("first").is_file() && root.join("second").is_file());
 }
