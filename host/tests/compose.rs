@@ -470,8 +470,8 @@ fn a_command_runs_in_a_container_of_its_own() {
     let state = project.inspect("kept");
     assert_eq!(state["HostConfig"]["RestartPolicy"]["Name"], "no");
     assert_eq!(state["HostConfig"]["PortBindings"], serde_json::json!({}));
-    let piped = run_with_input(&mut project.command(&["run", "--rm", "-T", "tool", "cat"]), b"from outside");
-    assert_eq!(piped.stdout, "from outside", "{piped:?}");
+    let piped = run_with_input(&mut project.command(&["run", "--rm", "-T", "tool", "cat"]), b"from outside\n");
+    assert_eq!(piped.stdout, "from outside\n", "{piped:?}");
     let version = project.ok(&["version", "--short"]);
     assert_eq!(version, env!("CARGO_PKG_VERSION"));
     project.ok(&["down", "-t", "0"]);
